@@ -323,9 +323,13 @@ def _no_unit(evidence: Sequence[Evidence], where: object) -> InputError:
         )
     else:
         seen = f"a scan of {extent:.4g}"
+        whole = [
+            name for name in SEEN_BY_EXTENT if EXTENT_MM[1] < extent * UNITS_MM[name] <= DECLARED_EXTENT_MM[1]
+        ]
+        more = "If more than a head is in it (a whole person, a wall, a chair), it is in {0}: `--unit {0}`. Else: "
         todo = (
-            f"Say how many millimetres a unit is: {_HOW}. It is 63 divided by the "
-            f"distance between the pupils in the file. If the scan is a face alone, that is about "
+            f"{more.format(whole[0]) if whole else ''}Say how many millimetres a unit is: {_HOW}. It is 63 divided "
+            f"by the distance between the pupils in the file. If the scan is a face alone, that is about "
             f"{TYPICAL_EXTENT_MM / extent:.3g}, if it is head and shoulders, {BUST_EXTENT_MM / extent:.3g}."
         )
     return InputError(

@@ -109,6 +109,18 @@ def out_of_tiles(mesh: Mesh, which: NDArray[np.bool_], tile: Ints) -> Mesh:
     return replace(mesh, uv=np.concatenate([mesh.uv, corner]), uv_faces=uv_faces)
 
 
+def moved_uv(
+    mesh: Mesh, which: NDArray[np.bool_], scale: tuple[float, float], offset: tuple[float, float]
+) -> Mesh:
+    """The mesh with the texture coordinates of some triangles (t,) times `scale` and plus `offset`."""
+    if mesh.uv is None or mesh.uv_faces is None:
+        return mesh
+    rows, own = np.unique(mesh.uv_faces[which], return_inverse=True)
+    uv_faces = mesh.uv_faces.copy()
+    uv_faces[which] = len(mesh.uv) + own.reshape(-1, 3)
+    return replace(mesh, uv=np.concatenate([mesh.uv, mesh.uv[rows] * scale + offset]), uv_faces=uv_faces)
+
+
 def without_picture(mesh: Mesh, bare: NDArray[np.bool_]) -> Mesh:
     """The mesh with NaN texture coordinates at triangles that show no image."""
     if mesh.uv is None or mesh.uv_faces is None:

@@ -26,6 +26,7 @@ from mimicme.pipeline.sources import Sources, folded
 from mimicme.stages.ingest.texture_atlas import (
     join_pictures,
     joined_places,
+    moved_uv,
     out_of_tiles,
     tiles_of,
     without_picture,
@@ -45,10 +46,17 @@ class Picture:
 
 @dataclass(frozen=True)
 class Wanted:
-    """An image that a mesh or its material file names; `data`: what the mesh file holds of it."""
+    """An image that a mesh or its material file names.
+
+    Attributes:
+        data: what the mesh file holds of it.
+        scale, offset: a texture coordinate of the mesh, times and plus these, is the place in the image (u, v).
+    """
 
     name: str
     data: bytes = b""
+    scale: tuple[float, float] = (1.0, 1.0)
+    offset: tuple[float, float] = (0.0, 0.0)
 
 
 BYTES_PER_PIXEL = 26
@@ -94,9 +102,9 @@ class _Textures:
             self.note(found.code, found.sentence)
         return found.path
 
-    def of_materials(self, found: MeshFile) -> dict[str, str]:
-        """Image name per material, of all material files that are there."""
-        images: dict[str, str] = {}
+    def of_materials(self, found: MeshFile) -> dict[str, Wanted]:
+        """Image per material, of all material files that are there."""
+        images: dict[str, Wanted] = {}
         for name in found.material_files:
             for path in self._libraries(name):
                 try:
@@ -105,7 +113,8 @@ class _Textures:
                     self.note("texture-unreadable", str(error))
                     continue
                 for material, picture in named.items():
-                    images.setdefault(material, picture)
+                    wanted = Wanted(picture.name, scale=picture.scale, offset=picture.offset)
+                    images.setdefault(material, wanted)
         return images
 
     def _libraries(self, name: str) -> list[Path]:
@@ -243,9 +252,10 @@ def _pictures(textures: _Textures, found: MeshFile, material: Ints) -> tuple[Mes
             [picture] if picture else [],
             np.full(len(material), 0 if picture else -1, np.int32),
         )
-    mesh, loaded, shown = _loaded(textures, found.mesh, wanted, named)
-    if len(wanted) == 1 and not any(loaded) and (picture := textures.beside(found.mesh)):
-        mesh, loaded, shown = found.mesh, [picture], named
+    placed = _placed(found.mesh, wanted, named)
+    mesh, loaded, shown = _loaded(textures, placed, wanted, named)
+    if len(wanted) == 1 and not any(loaded) and (picture := textures.beside(placed)):
+        mesh, loaded, shown = placed, [picture], named
     return mesh, *_only_used(loaded, shown)
 
 
@@ -261,17 +271,26 @@ def _wanted(textures: _Textures, found: MeshFile, material: Ints) -> tuple[list[
     of_used = [images.get(found.materials[k]) if k >= 0 else None for k in used]
     if not any(of_used):
         # no `usemtl`, or another name than the material file's: with one image there is no doubt
-        names = sorted(set(images.values()))
-        if len(names) > 1:
-            several = listed(f"'{told(name)}'" for name in names)
+        only = sorted(set(images.values()), key=lambda one: (one.name, one.scale, one.offset))
+        if len(only) > 1:
+            several = listed(f"'{told(name)}'" for name in dict.fromkeys(one.name for one in only))
             said = (
                 f"The mesh names no material that is there, and its material files several images: {several}."
             )
             textures.note("texture-ambiguous", said)
-        return ([Wanted(names[0])], np.zeros(len(material), np.int32)) if len(names) == 1 else ([], material)
-    names = list(dict.fromkeys(name for name in of_used if name))
-    place = np.array([names.index(name) if name else -1 for name in of_used], np.int32)
-    return [Wanted(name) for name in names], place[np.searchsorted(used, material)]
+        return (only, np.zeros(len(material), np.int32)) if len(only) == 1 else ([], material)
+    several_wanted = list(dict.fromkeys(one for one in of_used if one))
+    place = np.array([several_wanted.index(one) if one else -1 for one in of_used], np.int32)
+    return several_wanted, place[np.searchsorted(used, material)]
+
+
+def _placed(mesh: Mesh, wanted: list[Wanted], shown: Ints) -> Mesh:
+    """The mesh with its texture coordinates where each triangle's material puts them in its image."""
+    for k, one in enumerate(wanted):
+        which = shown == k
+        if (one.scale, one.offset) != ((1.0, 1.0), (0.0, 0.0)) and which.any():
+            mesh = moved_uv(mesh, which, one.scale, one.offset)
+    return mesh
 
 
 def _loaded(

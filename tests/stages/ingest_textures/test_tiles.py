@@ -119,3 +119,16 @@ def test_joined_images_lie_in_rows_where_one_would_be_too_wide() -> None:
     for k, a in enumerate(taken):
         assert a[2] <= width and a[3] <= height
         assert all(a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1] for b in taken[:k])
+
+
+def test_a_part_of_an_image_that_the_material_file_names(folder) -> None:
+    """`-s` and `-o` before the name, as Blender writes them: here the right half, and twice the whole."""
+    folder.write("skin.png", np.concatenate([RED, BLUE], axis=1))
+    folder.names("-o 0.5 0 0 -s 0.5 1 1 skin.png")
+    found = folder.find()
+    assert (found.colors() == [0, 0, 255]).all() and not found.notes
+    assert found.mesh.uv[found.mesh.uv_faces][..., 0].min() == 0.5
+    folder.names("-s 2 1 1 skin.png")
+    middle = found.mesh.vertices[found.mesh.faces].mean(axis=1)[:, 0]
+    red = (folder.find().colors() == [255, 0, 0]).all(axis=1)
+    np.testing.assert_array_equal(red, (2 * middle) % 1 < 0.5)
