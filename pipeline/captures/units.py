@@ -24,7 +24,7 @@ import numpy as np
 
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import ConfigError, FrameRejected, InputError
-from mimicme.pipeline.geometry.mesh import Mesh, transform, triangle_normals
+from mimicme.pipeline.geometry.mesh import Mesh, largest_extent, transform, triangle_normals
 from mimicme.pipeline.landmarks import GROUPS, NOSE_TIP, eye_centres, eye_distance
 
 # The names that a user may give, and what they are in millimetres.
@@ -280,12 +280,6 @@ def head_size(extent: float, unit_mm: float) -> HeadSize:
         f"{least:g} to {most:g} mm from face to head and neck",
         todo,
     )
-
-
-def largest_extent(points: Floats) -> float:
-    """Largest of the three extents of points (n, 3), between their 1st and 99th percentile."""
-    low, high = np.percentile(points, [1, 99], axis=0)
-    return float((high - low).max())
 
 
 def _unit_of(evidence: Evidence) -> str | None:

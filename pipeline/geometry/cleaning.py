@@ -20,7 +20,7 @@ import scipy
 from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs
-from mimicme.pipeline.geometry.mesh import Mesh, keep_triangles, lengths, triangle_normals
+from mimicme.pipeline.geometry.mesh import Mesh, keep_triangles, largest_extent, lengths, triangle_normals
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def weld(mesh: Mesh, relative: float = 0.0) -> tuple[Mesh, int]:
     """
     key = mesh.vertices + 0.0  # -0 and 0 are one place
     if relative > 0 and len(key):
-        step = relative * float(np.ptp(key, axis=0).max())
+        step = relative * largest_extent(key)
         if step > 0:
             key = np.rint(key / step)
     first, index = _first_of_equal(key)
@@ -169,11 +169,18 @@ def _first_of_equal(rows: NDArray[Any]) -> tuple[Longs, Longs]:
     return np.sort(first_of_set), index
 
 
+def _used(vertices: Floats, faces: Ints) -> Floats:
+    """Those of the vertices that a triangle has."""
+    used = np.zeros(len(vertices), bool)
+    used[faces] = True
+    return vertices[used]
+
+
 def degenerate(vertices: Floats, faces: Ints) -> Bools:
     """(t,) True for triangles with a corner twice or with no area to speak of (1e-12 of the extent
     squared)."""
     double_area = 2 * triangle_normals(vertices, faces)[1]
-    extent = float(np.ptp(vertices, axis=0).max()) if len(vertices) else 0.0
+    extent = largest_extent(_used(vertices, faces))
     a, b, c = faces.T
     twice = (a == b) | (b == c) | (c == a)
     return twice | (double_area <= 1e-12 * extent * extent)
@@ -207,11 +214,7 @@ def long_triangles(vertices: Floats, faces: Ints, factor: float) -> Bools:
     """
     a, b, c = (np.take(vertices, corner, axis=0) for corner in faces.T)
     sides = np.stack([lengths(a - c), lengths(b - a), lengths(c - b)])
-    used = np.zeros(len(vertices), bool)
-    used[faces] = True
-    used = vertices[used]
-    extent = float((np.percentile(used, 99, axis=0) - np.percentile(used, 1, axis=0)).max())
-    limit = max(factor * float(np.median(sides)), extent / 12)
+    limit = max(factor * float(np.median(sides)), largest_extent(_used(vertices, faces)) / 12)
     return np.asarray(sides.max(axis=0) > limit)
 
 

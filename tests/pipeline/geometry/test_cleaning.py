@@ -169,3 +169,15 @@ def test_places_beside_one_another_without_number_take_no_memory() -> None:
     crowd[0], crowd[1], crowd[2] = [0, 0, 0], [1, 0, 0], [0, 1, 0]
     mesh = Mesh(crowd, np.arange(len(crowd), dtype=np.int32).reshape(-1, 3))
     assert len(weld_close(mesh, 1e-2)[0].vertices) == 3
+
+
+@pytest.mark.parametrize("with_triangle", [False, True])
+def test_a_place_far_off_costs_no_triangle(with_triangle: bool) -> None:
+    """Some programs write -1e6 and the like for what they did not measure: the scan is no larger by that."""
+    mesh = sheet(40)
+    places = np.concatenate([mesh.vertices, [[-1e7, 0, 0]]])
+    spike = np.array([[0, 1, len(mesh.vertices)]], np.int32)
+    faces = np.concatenate([mesh.faces, spike]) if with_triangle else mesh.faces
+    cleaned, report, _ = clean(Mesh(places, faces))
+    assert report.degenerate_triangles == 0 and report.long_triangles == int(with_triangle)
+    assert len(cleaned.faces) == len(mesh.faces) and len(cleaned.vertices) == len(mesh.vertices)
