@@ -21,7 +21,7 @@ Fails   the sequence, when its unit cannot be told.  A frame, with
             depth-missing     one of several views has no depth picture
             depth-empty       nothing of a head's size is in it
 Notes   on a frame that is ok: no-texture, texture-missing, texture-outside, texture-ambiguous, texture-unreadable,
-        texture-relocated, texture-beside, texture-turned, no-uv, textures-joined, unused-vertices,
+        texture-relocated, texture-beside, texture-turned, texture-transparent, no-uv, textures-joined, unused-vertices,
         triangles-turned, axes-mirrored, frame-repeated, animation-unread.
 """
 

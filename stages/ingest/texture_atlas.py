@@ -14,6 +14,8 @@ from mimicme.pipeline.geometry.mesh import Mesh
 
 FURTHEST_TILE = 1e6
 """A texture coordinate beyond is no place in a repeated image but a wrong number."""
+CLEAR = 16
+"""Of 255, up to which a place is transparent, and that far from 255 opaque."""
 
 
 def wrapped_uv(mesh: Mesh) -> Mesh:
@@ -119,6 +121,33 @@ def moved_uv(
     uv_faces = mesh.uv_faces.copy()
     uv_faces[which] = len(mesh.uv) + own.reshape(-1, 3)
     return replace(mesh, uv=np.concatenate([mesh.uv, mesh.uv[rows] * scale + offset]), uv_faces=uv_faces)
+
+
+def unpainted(mesh: Mesh, which: NDArray[np.int64], opaque: image.Pixels) -> NDArray[np.bool_]:
+    """(k,) of some triangles, those that show only what is transparent in their image, mostly: at two or more of four
+    places of each, its middle and near its corners.
+
+    None of them where that is no mask: half of them or more would be bare, or more than a tenth of the places are
+    neither opaque nor transparent, as where a program keeps gloss in this channel.
+
+    Args:
+        mesh: with texture coordinates in [0, 1].
+        which: (k,) the triangles.
+        opaque: (h, w) as of `image.decode_alpha`.
+    """
+    none = np.zeros(len(which), bool)
+    if mesh.uv is None or mesh.uv_faces is None or not len(which):
+        return none
+    corners = mesh.uv[mesh.uv_faces[which]]
+    middle = corners.mean(axis=1, keepdims=True)
+    places = np.nan_to_num(np.concatenate([middle, 0.7 * corners + 0.3 * middle], axis=1))
+    height, width = opaque.shape
+    column = np.clip((places[..., 0] * width).astype(np.int64), 0, width - 1)
+    row = np.clip(((1 - places[..., 1]) * height).astype(np.int64), 0, height - 1)
+    seen = opaque[row, column]
+    bare = np.asarray((seen < 128).sum(axis=1) >= 2)
+    between = (seen > CLEAR) & (seen < 255 - CLEAR)
+    return none if bare.mean() >= 0.5 or between.mean() > 0.1 else bare
 
 
 def without_picture(mesh: Mesh, bare: NDArray[np.bool_]) -> Mesh:

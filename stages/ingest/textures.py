@@ -29,6 +29,7 @@ from mimicme.stages.ingest.texture_atlas import (
     moved_uv,
     out_of_tiles,
     tiles_of,
+    unpainted,
     without_picture,
     wrapped_uv,
 )
@@ -38,10 +39,11 @@ Note = tuple[str, str]  # code, sentence
 
 @dataclass(frozen=True)
 class Picture:
-    """One encoded texture with its size."""
+    """One encoded texture with its size; `opaque`: as of `image.decode_alpha`."""
 
     data: bytes
     info: image.ImageInfo
+    opaque: image.Pixels | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Wanted:
 BYTES_PER_PIXEL = 26
 """Memory that an image takes at its peak in any stage, which is in baking from it (bytes a pixel)."""
 MAX_LIBRARIES = 64  # names of material files on one line
+TRANSPARENT_SHARE = 0.01  # of the triangles, from which on it is said
 SISTER_SHARE = 0.01
 """Share of an image's triangles that must lie in a second tile before a number in its name counts as a tile's."""
 
@@ -168,7 +171,7 @@ class _Textures:
                 self.note(
                     "texture-turned", f"{said} If the colours lie wrong, store it turned, without EXIF."
                 )
-            return Picture(content, info)
+            return Picture(content, info, image.decode_alpha(content, self.max_pixels, name))
         except (FrameRejected, InputError) as error:
             self.note("texture-unreadable", str(error))
         except MemoryError as error:
@@ -215,6 +218,7 @@ def find_texture(
         textures.note("no-uv", "The mesh has an image but no texture coordinates; the image is left out.")
         return mesh, None, textures.notes
     mesh = wrapped_uv(mesh)
+    shown = _opaque(textures, mesh, pictures, shown)
     if len(pictures) == 1 and (shown >= 0).all():
         return mesh, stored(pictures[0]), textures.notes
     if len(pictures) == 1:
@@ -239,6 +243,21 @@ def find_texture(
         "textures-joined", f"Its {counted(len(pictures), 'image')} were joined side by side into one."
     )
     return placed, encoded, textures.notes
+
+
+def _opaque(textures: _Textures, mesh: Mesh, pictures: list[Picture], shown: Ints) -> Ints:
+    """Which image each triangle shows (t,), -1 also where that is transparent: what no camera saw is black or white
+    there."""
+    now = shown.copy()
+    for k, picture in enumerate(pictures):
+        which = np.flatnonzero(shown == k)
+        if picture.opaque is not None:
+            now[which[unpainted(mesh, which, picture.opaque)]] = -1
+    share = float(((now < 0) & (shown >= 0)).mean())
+    if share >= TRANSPARENT_SHARE:
+        said = f"On {share:.0%} of its triangles the image is transparent: they have no colour."
+        textures.note("texture-transparent", said)
+    return now
 
 
 def _pictures(textures: _Textures, found: MeshFile, material: Ints) -> tuple[Mesh, list[Picture], Ints]:
