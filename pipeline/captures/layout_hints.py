@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Callable
 
 from mimicme.pipeline.captures.frame_order import order_frames, without_sizes
+
+Compile = Callable[[str], re.Pattern[str]]
 
 _SEPARATORS = re.compile(r"[_. -]+")
 _HALF = 0.5  # of the files must speak for a reading
@@ -65,15 +68,73 @@ def _folder_of_each_frame(files: list[str]) -> str:
     return f"{between}{{subject}}/{{sequence}}/{{frame}}/{stem}.{{ext}}"
 
 
-def of_flat(stems: list[str]) -> str:
+def are_single_scans(names: list[str]) -> bool:
+    """Whether files that have numbers are yet no frames: in their folders each has words of its own, as `1_neutral` and
+    `2_smile`, and no times.
+
+    Args:
+        names: `folder/file` of each.
+    """
+    folders = _by_folder(names)
+    single = sum(
+        len(stems)
+        for stems in folders.values()
+        if len(stems) > 1
+        and len({_words(stem) for stem in stems}) == len(stems)
+        and not order_frames(stems).shape
+    )
+    return single > _HALF * len(names)
+
+
+def of_sequences_together(names: list[str], compiled: Compile) -> str:
+    """The layout where a folder has the frames of several sequences, `smile_0001` and `neutral_0001`; else nothing.
+
+    Args:
+        names: `folder/file` of each; compiled: makes a regular expression of a layout.
+    """
+    together = 0
+    for stems in _by_folder(names).values():
+        groups = Counter(map(_words, stems))
+        if len(groups) > 1 and 2 * sum(count > 1 for count in groups.values()) > len(groups):
+            together += len(stems)
+    mark = re.search(r"([_. -])[0-9]+\.[^.]*$", names[0])
+    if together <= _HALF * len(names) or mark is None:
+        return ""
+    layout = f"{{subject}}/{{sequence}}{mark[1]}{{frame}}.{{ext}}"
+    return layout if _counts(layout, names, compiled) else ""
+
+
+def _by_folder(names: list[str]) -> dict[str, list[str]]:
+    """Names of files without their endings, by folder."""
+    folders: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        folder, _, own = name.rpartition("/")
+        folders[folder].append(own.rpartition(".")[0])
+    return folders
+
+
+def _words(stem: str) -> str:
+    """The letters of a name, without numbers, sizes and what stands between."""
+    return re.sub(r"[\W\d_]+", " ", without_sizes(stem)).strip().casefold()
+
+
+def _counts(layout: str, names: list[str], compiled: Compile) -> bool:
+    """Whether a layout takes numbers alone for the frames of all names: its fields are as short as can be, so that of
+    `mouth_open_1` it may take `mouth` for the sequence."""
+    regex = compiled(layout)
+    return all((match := regex.fullmatch(name)) and match["frame"].isdigit() for name in names)
+
+
+def of_flat(names: list[str], compiled: Compile) -> str:
     """Why files that lie in one folder are hardly one subject each, with the layouts that may be meant; else nothing.
 
     Files whose names begin alike are several scans of a subject where that beginning has a number (`P01_smile_1`), or
     where what follows it, in words, comes again after other beginnings (`anna_smile`, `ben_smile`).
 
     Args:
-        stems: names of the files without ending.
+        names: of the files; compiled: makes a regular expression of a layout.
     """
+    stems = [name.rpartition(".")[0] for name in names]
     begin = {stem: re.split(r"[_. -]", stem, maxsplit=1) for stem in map(without_sizes, stems)}
     split = [(parts[0], parts[1]) for parts in begin.values() if len(parts) == 2 and all(parts)]
     beginnings = Counter(first for first, _ in split)
@@ -90,7 +151,10 @@ def of_flat(stems: list[str]) -> str:
     numbered = bool(re.search(r"[_. -][0-9]+$", one)) and len(_SEPARATORS.split(one)) > 2
     marks = re.findall(r"[_. -]", one)
     layout = f"{{subject}}{marks[0]}{{sequence}}" + (f"{marks[-1]}{{frame}}" if numbered else "") + ".{ext}"
+    how = f"--layout '{layout}'"
+    if numbered and not _counts(layout, names, compiled):
+        how = "make it a folder, with a folder in it for each of its sequences"
     return (
-        f"Where '{alike[0][0]}' is the subject of '{one}': --layout '{layout}'. Where every file is a subject of its "
-        "own: --layout flat."
+        f"Where '{alike[0][0]}' is the subject of '{one}': {how}. Where every file is a subject of its own: --layout "
+        "flat."
     )

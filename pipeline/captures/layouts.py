@@ -475,19 +475,31 @@ def detect(files: list[str]) -> tuple[str, str]:
     depth = max(depths, key=lambda d: (depths[d], d))
     share = f"{depths[depth]} of {len(files)} mesh files lie"
     if depth == 0:
-        stems = [name.rpartition(".")[0] for name in files if "/" not in name]
-        if doubt := layout_hints.of_flat(stems):
+        own = [name for name in files if "/" not in name]
+        if doubt := layout_hints.of_flat(own, compile_pattern):
             raise InputError(
                 "the layout of the captures is not clear: the mesh files lie directly in the folder, and several seem "
                 "to be of one subject",
-                seen=", ".join(f"'{stem}'" for stem in stems[:3]),
+                seen=", ".join(f"'{name}'" for name in own[:3]),
                 todo=doubt,
             )
         pattern, why = LAYOUTS["flat"], "directly in the folder: one scan is one subject"
     elif depth == 1:
-        stems = [Path(name).stem for name in files if name.count("/") == 1]
-        numbered = sum(bool(re.search(r"[0-9]", without_sizes(stem))) for stem in stems)
-        if 2 * numbered > len(stems):
+        own = [name for name in files if name.count("/") == 1]
+        numbered = sum(bool(re.search(r"[0-9]", without_sizes(Path(name).stem))) for name in own)
+        if together := layout_hints.of_sequences_together(own, compile_pattern):
+            raise InputError(
+                "the layout of the captures is not clear: in one folder several sequences seem to lie together",
+                seen=f"for example '{own[0]}'",
+                todo=f"Where the words in these names are the sequences: --layout '{together}'. Where all files of a "
+                "folder are one sequence: --layout '{subject}/{frame}.{ext}'.",
+            )
+        if 2 * numbered > len(own) and layout_hints.are_single_scans(own):
+            pattern, why = (
+                "{subject}/{sequence}.{ext}",
+                "one folder down, each with words of its own beside its number: one scan a sequence",
+            )
+        elif 2 * numbered > len(own):
             pattern, why = (
                 "{subject}/{frame}.{ext}",
                 "one folder down and carry numbers: frames of one sequence",

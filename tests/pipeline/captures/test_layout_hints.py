@@ -7,7 +7,7 @@ import re
 import pytest
 from shared_helpers import touch
 
-from mimicme.pipeline.captures.layout_hints import of_deep, of_flat
+from mimicme.pipeline.captures.layout_hints import are_single_scans, of_deep, of_flat
 from mimicme.pipeline.captures.layouts import search
 from mimicme.pipeline.errors import InputError
 
@@ -78,4 +78,45 @@ def test_several_scans_of_a_subject_in_one_folder(tmp_path, names, layout):
     ],
 )
 def test_a_folder_of_single_scans(stems):
-    assert of_flat(stems) == ""
+    assert of_flat([f"{stem}.obj" for stem in stems], re.compile) == ""
+
+
+def test_words_that_no_layout_can_tell_apart_are_no_advice(tmp_path):
+    """Fields are as short as can be: of `P1_mouth_open_1` the sequence would be `mouth`, as of `P1_mouth_shut_1`."""
+    touch(tmp_path, *(f"P1_mouth_{word}_{k}.obj" for word in ("open", "shut") for k in (1, 2)))
+    with pytest.raises(InputError, match="make it a folder, with a folder in it for each of its sequences"):
+        search(tmp_path)
+
+
+def test_a_number_before_each_expression_counts_no_frames(tmp_path):
+    for subject in ("S1", "S2"):
+        touch(tmp_path, *(f"{subject}/{name}.obj" for name in ("01_neutral", "02_smile", "03_mouth_open")))
+    found = search(tmp_path)
+    assert found.pattern == "{subject}/{sequence}.{ext}" and "words of its own" in found.messages[0]
+    assert {f.sequence for f in found.found} == {"01_neutral", "02_smile", "03_mouth_open"}
+
+
+def test_sequences_that_lie_together_in_a_folder(tmp_path):
+    for subject in ("S1", "S2"):
+        touch(tmp_path, *(f"{subject}/{name}_{k:04}.obj" for name in ("neutral", "smile") for k in (1, 2)))
+    layout = advised(tmp_path)
+    assert layout == "{subject}/{sequence}_{frame}.{ext}"
+    found = search(tmp_path, layout).found
+    assert [(f.sequence, f.number) for f in found[:4]] == [
+        (s, k) for s in ("neutral", "smile") for k in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"S1/scan_{k}.obj" for k in range(3)],
+        [f"S1/{k}.obj" for k in range(3)],
+        ["S1/smile_1.obj", "S2/anger_1.obj"],  # alone in their folders
+        ["S1/1-00-00 AM.obj", "S1/1-00-00 PM.obj"],
+        ["S1/head_10K.obj", "S1/head_100K.obj"],
+        [f"S1/{word}_{k}.obj" for word in ("a", "b") for k in range(2)],
+    ],
+)
+def test_frames_of_one_folder_stay_frames(names):
+    assert not are_single_scans(names)
