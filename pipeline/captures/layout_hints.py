@@ -15,6 +15,11 @@ from mimicme.pipeline.captures.frame_order import order_frames, without_sizes
 Compile = Callable[[str], re.Pattern[str]]
 
 _SEPARATORS = re.compile(r"[_. -]+")
+_CAMERA = re.compile(
+    r"(?:cam(?:era)?|view|pod|sensor|scanner|device|lod|left|right|front|cent(?:er|re))[ _-]?[0-9a-z]{0,2}",
+    re.IGNORECASE,
+)
+"""What a folder of one of several cameras is called."""
 _HALF = 0.5  # of the files must speak for a reading
 
 
@@ -35,6 +40,12 @@ def of_deep(files: list[str]) -> str:
         told = (
             f"If a folder such as '{folders[-2]}' holds one frame: --layout '{own}', which takes '{folders[-4]}' for a "
             f"subject and '{folders[-3]}' for its sequence. Else say"
+        )
+    elif _CAMERA.fullmatch(folders[-2]):
+        one = f"{'*/' * (len(folders) - 4)}{{subject}}/{{sequence}}/{folders[-2]}/{{frame}}.{{ext}}"
+        told = (
+            f"If '{folders[-2]}' is one of several cameras: --layout '{one}', which takes its scans alone; scans of "
+            "several are not joined. Else say"
         )
     return (
         f"{told or 'Say'} which folder is the subject: --layout '{first}' takes '{folders[0]}' for one and "

@@ -37,6 +37,16 @@ def test_a_folder_for_each_frame_below_sessions_with_names_of_their_own(tmp_path
     assert [f.number for f in search(tmp_path, advised(tmp_path)).found] == [0, 1, 2]
 
 
+def test_a_folder_for_each_camera(tmp_path):
+    for camera in ("cam1", "cam2"):
+        touch(tmp_path, *(f"S1/smile/{camera}/{k}.obj" for k in range(3)))
+    assert advised(tmp_path) == "{subject}/{sequence}/cam1/{frame}.{ext}"
+    assert [(f.sequence, f.number) for f in search(tmp_path, advised(tmp_path)).found] == [
+        ("smile", k) for k in range(3)
+    ]
+    assert "cameras" not in of_deep([f"S1/camping/smile/{k}.obj" for k in range(3)])
+
+
 @pytest.mark.parametrize(
     "files",
     [
