@@ -75,7 +75,7 @@ class IngestSettings:
 
     Attributes:
         weld_relative: distance below which vertices are merged, relative to the scan's extent (ratio); 0: only
-            equal ones.
+            equal ones; or, where hardly a triangle has a neighbour then, those closer than a fiftieth of a side.
         long_edge_factor: triangles with an edge longer than so many median edges, and than a twelfth of the scan, are
             removed (ratio); 0: none.
         speck_triangles: smallest number of triangles of a loose piece that stays.
