@@ -133,9 +133,9 @@ def decode_gray(
 
 def decode_alpha(data: bytes, max_pixels: int = MAX_PIXELS, name: str = "image") -> Pixels | None:
     """How opaque an encoded image is, (h, w) uint8, 255 where it hides what lies behind; None where it has no
-    transparency.  Raises as `decode`, which drops it, and takes as much memory."""
+    transparency, or one of 16 bits.  Raises as `decode`, which drops it, and takes as much memory."""
     with _opened(data, name, max_pixels) as image:
-        if not image.has_transparency_data:
+        if not image.has_transparency_data or image.mode.startswith(("I", "F")):
             return None
     return _pixels(data, max_pixels, name, "A", FORMATS)
 
