@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from mimicme.pipeline.captures import unread
+from mimicme.pipeline.captures import layout_hints, unread
 from mimicme.pipeline.captures.frame_order import FrameOrder, order_frames, without_sizes
 from mimicme.pipeline.captures.recordings import Recording, find_recordings, without_recordings
 from mimicme.pipeline.errors import ConfigError, InputError, counted, out_of
@@ -456,20 +456,6 @@ def _orders(files: Iterable[Mapping[str, str]]) -> dict[tuple[str, str], FrameOr
     return orders
 
 
-def _of_deep(folders: list[str]) -> str:
-    """What to do where files lie deeper than subject and sequence: which folder is which cannot be told by depth."""
-    between = "/".join(["*"] * (len(folders) - 3))
-    first, last = (
-        f"{{subject}}/{between}/{{sequence}}/{{frame}}.{{ext}}",
-        f"{between}/{{subject}}/{{sequence}}/{{frame}}.{{ext}}",
-    )
-    return (
-        f"Say which folder is the subject: --layout '{first}' takes '{folders[0]}' for one and '{folders[-2]}' for its "
-        f"sequence, --layout '{last}' takes '{folders[-3]}'. A session between them is no part of the name: where two "
-        "have a sequence of one name, rename its folder. Or name a folder nearer to the files with --captures."
-    )
-
-
 def detect(files: list[str]) -> tuple[str, str]:
     """Choose a pattern by the names of a database's files, else by the depth at which most mesh files lie.
 
@@ -477,7 +463,7 @@ def detect(files: list[str]) -> tuple[str, str]:
         The pattern, and the decision as a sentence.
 
     Raises:
-        InputError: most files lie deeper than any known layout.
+        InputError: most files lie deeper than any known layout, or together, several of a subject.
     """
     for layout, without in _TRIED.items():
         regex = compile_pattern(LAYOUTS[layout])
@@ -489,11 +475,31 @@ def detect(files: list[str]) -> tuple[str, str]:
     depth = max(depths, key=lambda d: (depths[d], d))
     share = f"{depths[depth]} of {len(files)} mesh files lie"
     if depth == 0:
+        own = [name for name in files if "/" not in name]
+        if doubt := layout_hints.of_flat(own, compile_pattern):
+            raise InputError(
+                "the layout of the captures is not clear: the mesh files lie directly in the folder, and several seem "
+                "to be of one subject",
+                seen=", ".join(f"'{name}'" for name in own[:3]),
+                todo=doubt,
+            )
         pattern, why = LAYOUTS["flat"], "directly in the folder: one scan is one subject"
     elif depth == 1:
-        stems = [Path(name).stem for name in files if name.count("/") == 1]
-        numbered = sum(bool(re.search(r"[0-9]", without_sizes(stem))) for stem in stems)
-        if 2 * numbered > len(stems):
+        own = [name for name in files if name.count("/") == 1]
+        numbered = sum(bool(re.search(r"[0-9]", without_sizes(Path(name).stem))) for name in own)
+        if together := layout_hints.of_sequences_together(own, compile_pattern):
+            raise InputError(
+                "the layout of the captures is not clear: in one folder several sequences seem to lie together",
+                seen=f"for example '{own[0]}'",
+                todo=f"Where the words in these names are the sequences: --layout '{together}'. Where all files of a "
+                "folder are one sequence: --layout '{subject}/{frame}.{ext}'.",
+            )
+        if 2 * numbered > len(own) and layout_hints.are_single_scans(own):
+            pattern, why = (
+                "{subject}/{sequence}.{ext}",
+                "one folder down, each with words of its own beside its number: one scan a sequence",
+            )
+        elif 2 * numbered > len(own):
             pattern, why = (
                 "{subject}/{frame}.{ext}",
                 "one folder down and carry numbers: frames of one sequence",
@@ -506,10 +512,10 @@ def detect(files: list[str]) -> tuple[str, str]:
     elif depth == 2:
         pattern, why = LAYOUTS["3dmd"], "two folders down: subject, sequence, frames"
     else:
-        example = next(name for name in files if name.count("/") == depth)
+        deep = [name for name in files if name.count("/") == depth]
         raise InputError(
             f"the layout of the captures is not clear: most mesh files lie {depth} folders down",
-            seen=f"for example '{example}'",
-            todo=_of_deep(example.split("/")),
+            seen=f"for example '{deep[0]}'",
+            todo=layout_hints.of_deep(deep),
         )
     return pattern, f"Layout '{pattern}', because {share} {why}."

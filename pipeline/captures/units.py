@@ -24,7 +24,7 @@ import numpy as np
 
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import ConfigError, FrameRejected, InputError
-from mimicme.pipeline.geometry.mesh import Mesh, transform, triangle_normals
+from mimicme.pipeline.geometry.mesh import Mesh, largest_extent, transform, triangle_normals
 from mimicme.pipeline.landmarks import GROUPS, NOSE_TIP, eye_centres, eye_distance
 
 # The names that a user may give, and what they are in millimetres.
@@ -282,12 +282,6 @@ def head_size(extent: float, unit_mm: float) -> HeadSize:
     )
 
 
-def largest_extent(points: Floats) -> float:
-    """Largest of the three extents of points (n, 3), between their 1st and 99th percentile."""
-    low, high = np.percentile(points, [1, 99], axis=0)
-    return float((high - low).max())
-
-
 def _unit_of(evidence: Evidence) -> str | None:
     """The one named unit that makes a human head of this scan."""
     if math.isfinite(evidence.eyes):
@@ -323,9 +317,13 @@ def _no_unit(evidence: Sequence[Evidence], where: object) -> InputError:
         )
     else:
         seen = f"a scan of {extent:.4g}"
+        whole = [
+            name for name in SEEN_BY_EXTENT if EXTENT_MM[1] < extent * UNITS_MM[name] <= DECLARED_EXTENT_MM[1]
+        ]
+        more = "If more than a head is in it (a whole person, a wall, a chair), it is in {0}: `--unit {0}`. Else: "
         todo = (
-            f"Say how many millimetres a unit is: {_HOW}. It is 63 divided by the "
-            f"distance between the pupils in the file. If the scan is a face alone, that is about "
+            f"{more.format(whole[0]) if whole else ''}Say how many millimetres a unit is: {_HOW}. It is 63 divided "
+            f"by the distance between the pupils in the file. If the scan is a face alone, that is about "
             f"{TYPICAL_EXTENT_MM / extent:.3g}, if it is head and shoulders, {BUST_EXTENT_MM / extent:.3g}."
         )
     return InputError(

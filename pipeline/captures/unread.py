@@ -40,12 +40,13 @@ _DEPTH = (".exr", ".pfm", ".dpt")
 _PICTURES = (".png", ".tif", ".tiff", ".pgm")
 _DEPTH_WORDS = re.compile(r"(?:^|[^a-z])(?:depth|disparity|range|zmap)(?:map|image)?(?:$|[^a-z])")
 _VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg", ".m4v", ".bag", ".oni")
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar", ".tar", ".tgz")
 _VOLUMES = (".dcm", ".nii", ".nrrd", ".mha", ".mhd")
 _ENDINGS = frozenset(
     (
         *(f".{ending}" for ending in MESHES),
         *(*LANDMARK_ENDINGS, *_LIKE_LANDMARKS, *_TEXTS, *_BOXES, *_TABLES),
-        *(*_ARCHIVES, *_POSES, *_CLOUDS, *_DEPTH, *_VIDEOS, *_VOLUMES),
+        *(*_ARCHIVES, *_POSES, *_CLOUDS, *_DEPTH, *_VIDEOS, *_VOLUMES, *_PACKED),
     )
 )
 
@@ -91,6 +92,7 @@ def remarks(root: Path, names: Sequence[str], meshes: Iterable[str]) -> list[str
         *_group(others, _CLOUDS, "point cloud", "export surfaces, as OBJ, PLY, GLB or glTF"),
         *_depth(others),
         *_group(others, _VIDEOS, "video", "frames are meshes, as OBJ, PLY, GLB or glTF"),
+        *_group(others, _PACKED, "archive or compressed file", "unpack what is in it, if that is captures"),
         *_group(others, _VOLUMES, "volume", "export their surfaces, as OBJ, PLY, GLB or glTF"),
     ]
 

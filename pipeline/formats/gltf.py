@@ -2,7 +2,8 @@
 
 Read are every triangle of the scene (lists, strips, fans) where its nodes and its morph weights put it, the texture
 coordinates that each material's colour image uses, with their transformation (KHR_texture_transform), and vertex
-colours.  Joints of a skin are not applied: the mesh stays in its bind pose.
+colours.  Joints of a skin are not applied: the mesh stays in its bind pose.  Nor is an animation, whose moments are
+counted.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from mimicme.pipeline.geometry.mesh import Mesh
 MAX_MOVED = 500_000_000
 """Vertices of morph targets that are added up: a file may name one target a million times."""
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
+_MOVED = ("translation", "rotation", "scale", "weights")
 _BYTE = 5121  # the component type of unsigned bytes
 _SRGB_WRITERS = ("trimesh", "open3d")
 """Generators that write vertex colours as they have them, in sRGB, where glTF wants linear ones (seen in trimesh 5.2
@@ -371,8 +373,8 @@ def _read(document: Document) -> MeshFile:
     if not sum(map(len, parts.faces)):
         raise fail("no-faces", "the file has vertices but no triangle", name)
     vertices = np.concatenate(parts.vertices)
-    check_vertices(vertices, name)
     faces = np.concatenate(parts.faces).astype(np.int32)
+    check_vertices(vertices, name, faces)
     uv, uv_faces = _texture_coordinates(parts)
     colors = None
     if any(c is not None for c in parts.colors):
@@ -388,7 +390,19 @@ def _read(document: Document) -> MeshFile:
         face_material=material,
         textures=tuple(n for n, _ in pictures),
         embedded_images=tuple(b for _, b in pictures),
+        moments=_moments(document),
     )
+
+
+def _moments(document: Document) -> int:
+    """Of how many moments an animation of the file says how the mesh looks, or where it is; 0: there is none."""
+    most = 0
+    for animation in document.tree.get("animations", []):
+        for channel in animation["channels"]:
+            if channel["target"].get("path") in _MOVED:
+                times = animation["samplers"][whole(channel["sampler"])]["input"]
+                most = max(most, whole(document.entry("accessors", times)["count"]))
+    return most
 
 
 def _texture_coordinates(parts: _Parts) -> tuple[Floats | None, NDArray[np.int32] | None]:

@@ -131,6 +131,15 @@ def decode_gray(
     return _pixels(data, max_pixels, name, "L", formats)
 
 
+def decode_alpha(data: bytes, max_pixels: int = MAX_PIXELS, name: str = "image") -> Pixels | None:
+    """How opaque an encoded image is, (h, w) uint8, 255 where it hides what lies behind; None where it has no
+    transparency, or one of 16 bits.  Raises as `decode`, which drops it, and takes as much memory."""
+    with _opened(data, name, max_pixels) as image:
+        if not image.has_transparency_data or image.mode.startswith(("I", "F")):
+            return None
+    return _pixels(data, max_pixels, name, "A", FORMATS)
+
+
 def encode(pixels: Pixels, format: str = "png", quality: int = 95, compression: int | None = None) -> bytes:
     """Encode (h, w, 3) or (h, w) uint8; the same pixels give the same bytes.
 
@@ -354,7 +363,7 @@ def _pixels(data: bytes, max_pixels: int, name: str, mode: str, formats: Sequenc
             image.load()
             if image.mode in ("LAB", "HSV"):
                 raise ValueError(f"{image.mode} colours are not read, save it as RGB")
-            shape = (height, width) if mode == "L" else (height, width, 3)
+            shape = (height, width, 3) if mode == "RGB" else (height, width)
             out = np.empty(shape, np.uint8)
             rows = max(1, _BAND_PIXELS // width)
             # by bands alone: of a TIFF to be turned the image's own size is that of the turned one
@@ -386,7 +395,9 @@ _ON_THE_WAY = {"P": "RGBA", "PA": "RGBA", "RGBa": "RGBA", "La": "LA"}
 
 
 def _eight_bits(band: Any, mode: str, scale: float) -> Pixels:
-    """A band of an image as uint8, of mode `L` or `RGB`."""
+    """A band of an image as uint8, of mode `L` or `RGB`; `A`: how opaque it is."""
+    if mode == "A":
+        return np.asarray(band.convert("RGBA").getchannel("A"), np.uint8)
     if band.mode.startswith(("I", "F")):
         deep = np.asarray(band)
         deep = np.nan_to_num(deep) * scale if band.mode == "F" else deep.astype(np.int64) >> 8

@@ -6,7 +6,7 @@ and what cannot be read says why with a stable code (`MeshFileError.reason`):
     empty-file     nothing in it, or no vertex
     no-faces       vertices but no triangle
     truncated      it ends in the middle: an incomplete last line, fewer data than its header announces
-    nan-vertices   coordinates that are not finite numbers
+    nan-vertices   coordinates of a triangle that are not finite numbers
     face-index     a triangle names a vertex that is not there
     bad-syntax     a line or header that is no OBJ, PLY or glTF
     too-large      more vertices or triangles than `MAX_VERTICES`, `MAX_TRIANGLES`
@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.arrays import Floats, Ints, Longs
+from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs
 from mimicme.pipeline.errors import FrameRejected, InputError
 from mimicme.pipeline.geometry.mesh import Mesh
 
@@ -49,6 +49,7 @@ class MeshFile:
         embedded_images: encoded images the file carries (glTF), one per entry of `textures`.
         polygons: (t,) int32, of OBJ and PLY: the number of the file's face that each triangle was cut out of; None when
             they are triangles there.
+        moments: of glTF: how many moments its animation has, none of which is read; 0: it has none.
     """
 
     mesh: Mesh
@@ -58,6 +59,7 @@ class MeshFile:
     textures: tuple[str, ...] = ()
     embedded_images: tuple[bytes, ...] = ()
     polygons: Ints | None = None
+    moments: int = 0
 
 
 def fail(reason: str, what: str, name: str, **details: Any) -> MeshFileError:
@@ -81,13 +83,20 @@ def check_content(data: bytes, name: str) -> None:
         raise fail("empty-file", "the file is empty", name)
 
 
-def check_vertices(vertices: Floats, name: str, place: Callable[[int], str] | None = None) -> None:
+def check_vertices(
+    vertices: Floats, name: str, faces: Ints | Longs | None = None, place: Callable[[int], str] | None = None
+) -> None:
     """Refuse vertices (n, 3) that are not finite, or so large that products of them are not.
 
     Args:
+        faces: (t, 3); a vertex that no triangle has is no reason to refuse (`without_absent`); None: every one is.
         place: says where in the file a vertex stands, and what stands there.
     """
-    bad = np.logical_not((np.abs(vertices) < MAX_COORDINATE).all(axis=1))
+    bad = ~_are_places(vertices)
+    if faces is not None and bad.any():
+        used = np.zeros(len(vertices), bool)
+        used[faces] = True
+        bad &= used
     if bad.any():
         first = int(np.argmax(bad))
         raise fail(
@@ -96,6 +105,24 @@ def check_vertices(vertices: Floats, name: str, place: Callable[[int], str] | No
             name,
             seen=place(first) if place else f"vertex {first + 1}: {vertices[first].tolist()}",
         )
+
+
+def _are_places(vertices: Floats) -> Bools:
+    return np.asarray((np.abs(vertices) < MAX_COORDINATE).all(axis=1))
+
+
+def without_absent(found: MeshFile) -> MeshFile:
+    """The mesh without vertices that are no place and that no triangle has: programs that make a grid of a range image
+    write NaN for each pixel that measured nothing."""
+    mesh = found.mesh
+    there = _are_places(mesh.vertices)
+    if there.all():
+        return found
+    index = (np.cumsum(there) - 1).astype(np.int32)
+    colors = None if mesh.colors is None else mesh.colors[there]
+    return replace(
+        found, mesh=replace(mesh, vertices=mesh.vertices[there], faces=index[mesh.faces], colors=colors)
+    )
 
 
 def checked(faces: Longs, n_vertices: int, name: str) -> Ints:

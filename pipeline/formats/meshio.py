@@ -2,7 +2,7 @@
 
 The formats are in `obj`, `ply`, `gltf`, `vrml`, `vtk_legacy`, `stl` (reading) and `glb` (writing); `read_mesh` chooses
 among them.  Vertices keep the order and number of the file's: nothing is welded or cleaned here (see `cleaning`), but
-for STL, whose triangles have no vertices in common.
+for STL, whose triangles have no vertices in common, and for vertices that are no place, if no triangle has them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from mimicme.pipeline.formats.glb import glb_bytes
 from mimicme.pipeline.formats.gltf import read_glb, read_gltf
 from mimicme.pipeline.formats.gltf_document import Beside
-from mimicme.pipeline.formats.mesh_file import MeshFile, MeshFileError, check_content, fail
+from mimicme.pipeline.formats.mesh_file import MeshFile, MeshFileError, check_content, fail, without_absent
 from mimicme.pipeline.formats.obj import mtl_bytes, obj_bytes, parse_mtl, read_obj, write_obj
 from mimicme.pipeline.formats.ply import ply_bytes, read_ply, write_ply
 from mimicme.pipeline.formats.stl import read_stl
@@ -71,7 +71,7 @@ def read_mesh(data: bytes, name: str, beside: Beside | None = None) -> MeshFile:
     with np.errstate(
         all="ignore"
     ):  # what is no number warns of nothing: it is refused, or is no place in an image
-        return _read(data, name, beside)
+        return without_absent(_read(data, name, beside))
 
 
 def _read(data: bytes, name: str, beside: Beside | None) -> MeshFile:

@@ -79,7 +79,6 @@ def read_obj(data: bytes, name: str) -> MeshFile:
 
     rows, widths = _number_rows(context, v_lines, 1, least=3)
     vertices = np.stack([rows[widths.start + k] for k in range(3)], axis=1)
-    check_vertices(vertices, name, lambda k: f"line {v_lines[k] + 1}: {context.text_of(int(v_lines[k]))}")
     colors = _obj_colors(rows, widths)
     if colors is None:
         colors = _polypaint(data, len(vertices))
@@ -95,6 +94,9 @@ def read_obj(data: bytes, name: str) -> MeshFile:
             reason, what = ("truncated", "the file ends before its first triangle")
         raise fail(reason, what, name, seen=f"{len(vertices):,} vertices")
     faces, uv_faces, owner = _obj_faces(context, f_lines, v_lines, vt_lines)
+    check_vertices(
+        vertices, name, faces, lambda k: f"line {v_lines[k] + 1}: {context.text_of(int(v_lines[k]))}"
+    )
     if not ends_cleanly:
         used = np.zeros(len(vertices), bool)
         used[faces] = True
@@ -402,11 +404,19 @@ _MAP_OPTION_ARGUMENTS = {
 MAX_MTL_BYTES = 4 << 20
 
 
-def parse_mtl(data: bytes, name: str = "") -> dict[str, str]:
-    """Image name per material of an MTL file: the last `map_Kd` (or, without one, `map_Ka`) of each.
+class MaterialImage(NamedTuple):
+    """The image of a material, and where on it a place (u, v) of the mesh lies: at scale * (u, v) + offset."""
 
-    Options before the name (`-s 1 1 1`, `-clamp on`) are skipped; names may hold spaces.  Materials without
-    an image are not in the result.  Names are as written: it is for the caller to confine them.
+    name: str
+    scale: tuple[float, float] = (1.0, 1.0)
+    offset: tuple[float, float] = (0.0, 0.0)
+
+
+def parse_mtl(data: bytes, name: str = "") -> dict[str, MaterialImage]:
+    """Image per material of an MTL file: the last `map_Kd` (or, without one, `map_Ka`) of each.
+
+    Of the options before the name `-s` and `-o` are read, and others (`-clamp on`) skipped; names may hold spaces.
+    Materials without an image are not in the result.  Names are as written: it is for the caller to confine them.
 
     Raises:
         MeshFileError: `too-large`, or `bad-syntax` for a binary file.
@@ -418,8 +428,8 @@ def parse_mtl(data: bytes, name: str = "") -> dict[str, str]:
     if b"\0" in data:
         raise fail("bad-syntax", "the material file is not text", name)
     data = data.removeprefix(b"\xef\xbb\xbf")
-    diffuse: dict[str, str] = {}
-    ambient: dict[str, str] = {}
+    diffuse: dict[str, MaterialImage] = {}
+    ambient: dict[str, MaterialImage] = {}
     current = ""
     for raw in data.replace(b"\r", b"\n").replace(b"\\\n", b" ").split(b"\n"):
         words = raw.split(None, 1)
@@ -429,26 +439,33 @@ def parse_mtl(data: bytes, name: str = "") -> dict[str, str]:
         if keyword == b"newmtl":
             current = decode_name(words[1])
         elif keyword in (b"map_kd", b"map_ka"):
-            image = _without_options(words[1])
-            if image:
+            image = _with_options(words[1])
+            if image.name:
                 (diffuse if keyword == b"map_kd" else ambient)[current] = image
     return {**ambient, **diffuse}
 
 
-def _without_options(value: bytes) -> str:
+def _with_options(value: bytes) -> MaterialImage:
     rest = value.strip()
+    pairs = {b"-s": (1.0, 1.0), b"-o": (0.0, 0.0)}
     while rest.startswith(b"-"):
         option, rest = (*rest.split(None, 1), b"")[:2]
         count = _MAP_OPTION_ARGUMENTS.get(option.lower())
         if count is None:
-            return decode_name(value)  # a file name that begins with a dash
+            return MaterialImage(decode_name(value))  # a file name that begins with a dash
+        numbers: list[float] = []
         for _ in range(count):
             word, tail = (*rest.split(None, 1), b"", b"")[:2]
             # -o, -s and -t take one to three numbers
-            if count == 3 and parse_numbers(word, np.float64) is None:
+            number = parse_numbers(word, np.float64) if count == 3 else None
+            if count == 3 and number is None:
                 break
+            numbers += [] if number is None else number.tolist()
             rest = tail.strip()
-    return decode_name(rest)
+        if option.lower() in pairs and numbers and np.isfinite(numbers[:2]).all():
+            u, v = [*numbers, pairs[option.lower()][1]][:2]  # of one number v keeps its own
+            pairs[option.lower()] = (u, v)
+    return MaterialImage(decode_name(rest), pairs[b"-s"], pairs[b"-o"])
 
 
 def obj_bytes(

@@ -90,7 +90,6 @@ def read_ply(data: bytes, name: str) -> MeshFile:
     if any(isinstance(vertex[k], _Ragged) for k in "xyz"):
         raise fail("bad-syntax", "the coordinates of a vertex are lists", name)
     vertices = np.stack([vertex[k] for k in "xyz"], axis=1).astype(np.float64)
-    check_vertices(vertices, name)
     face = columns.get("face", {})
     corners = _first_of(face, _INDEX_NAMES)
     polygons = None
@@ -113,6 +112,7 @@ def read_ply(data: bytes, name: str) -> MeshFile:
         raise fail(
             "no-faces", "the file has vertices but no triangle", name, seen=f"{len(vertices):,} vertices"
         )
+    check_vertices(vertices, name, faces)
     mesh = Mesh(vertices, faces, uv, uv_faces, _ply_colors(vertex))
     return MeshFile(mesh, face_material=face_material, textures=tuple(textures), polygons=polygons)
 

@@ -318,7 +318,6 @@ class _Scene:
         if not sum(map(len, self.vertices)):
             raise fail("empty-file", "the file holds no vertex of a polygon", self.name, seen=others)
         vertices = np.concatenate(self.vertices)
-        check_vertices(vertices, self.name)
         if not self.faces:
             seen = others or f"{len(vertices):,} vertices"
             raise fail("no-faces", "the file has vertices but no triangle", self.name, seen=seen)
@@ -331,6 +330,7 @@ class _Scene:
             colors = as_bytes(np.concatenate(white))
         uv, uv_faces = self._texture_coordinates()
         faces = np.concatenate(self.faces).astype(np.int32)
+        check_vertices(vertices, self.name, faces)
         return MeshFile(
             Mesh(vertices, faces, uv, uv_faces, colors),
             face_material=np.repeat(np.asarray(self.pictures, np.int32), [len(f) for f in self.faces]),

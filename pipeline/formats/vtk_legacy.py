@@ -81,7 +81,6 @@ def read_vtk(data: bytes, name: str) -> MeshFile:
     if found.points is None or not len(found.points):
         raise fail("empty-file", "the file holds no vertex", name)
     vertices = found.points
-    check_vertices(vertices, name)
     n = len(vertices)
     polygons = found.cells.get("POLYGONS", (np.zeros(0, np.int64),) * 2)
     counts, corners = polygons
@@ -96,6 +95,7 @@ def read_vtk(data: bytes, name: str) -> MeshFile:
         faces = np.concatenate([faces, strips.astype(np.int32)])
     if not len(faces):
         raise fail("no-faces", "the file has vertices but no triangle", name, seen=f"{n:,} vertices")
+    check_vertices(vertices, name, faces)
     uv = found.uv
     return MeshFile(Mesh(vertices, faces, uv, None if uv is None else faces.copy(), found.colors))
 

@@ -1,6 +1,7 @@
 """What a raw scan is freed from before anything is measured on it.
 
-In this order: vertices stored more than once are welded; degenerate and duplicate triangles go; triangles
+In this order: vertices stored more than once are welded, where hardly a triangle has a neighbour also those that differ
+by a rounding; degenerate and duplicate triangles go; triangles
 with an edge far beyond the scan's (spikes and the skin some scanners stretch over holes) go; small loose
 pieces go; vertices that nothing uses any more go.  Texture coordinates belong to triangle corners and are
 never touched by a weld, so seams stay seams.  Edges with more than two triangles are left as they are:
@@ -19,7 +20,7 @@ import scipy
 from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs
-from mimicme.pipeline.geometry.mesh import Mesh, keep_triangles, lengths, triangle_normals
+from mimicme.pipeline.geometry.mesh import Mesh, keep_triangles, largest_extent, lengths, triangle_normals
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def clean(
     Args:
         mesh: any unit; may be unwelded, as menpo's importer leaves it.
         weld_relative: vertices are one when they agree after rounding to this share of the scan's extent; 0:
-            only when they are exactly equal.
+            only when they are exactly equal; or, of a scan that is `torn` then, when they are closer than
+            `TORN_WELD`.
         long_edge_factor: an edge longer than this many times the median edge, and than a twelfth of the scan,
             is stretched; 0 keeps all.
         speck_triangles, speck_share: a piece stays when it has at least so many triangles and at least this
@@ -62,6 +64,9 @@ def clean(
     Returns the scan, what was removed, and which of the triangles (t,) are left, in their order.
     """
     welded, n_welded = weld(mesh, weld_relative)
+    if torn(welded):
+        welded, more = weld_close(welded, TORN_WELD * median_side(welded.vertices, welded.faces))
+        n_welded += more
     flat = degenerate(welded.vertices, welded.faces)
     double = np.zeros(len(flat), bool)
     double[~flat] = repeated(welded.faces[~flat])
@@ -93,7 +98,7 @@ def weld(mesh: Mesh, relative: float = 0.0) -> tuple[Mesh, int]:
     """
     key = mesh.vertices + 0.0  # -0 and 0 are one place
     if relative > 0 and len(key):
-        step = relative * float(np.ptp(key, axis=0).max())
+        step = relative * largest_extent(key)
         if step > 0:
             key = np.rint(key / step)
     first, index = _first_of_equal(key)
@@ -104,6 +109,51 @@ def weld(mesh: Mesh, relative: float = 0.0) -> tuple[Mesh, int]:
         mesh, vertices=mesh.vertices[first], faces=index[mesh.faces].astype(np.int32), colors=colors
     )
     return welded, len(key) - len(first)
+
+
+TORN_WELD = 0.02
+"""Distance between vertices that are one, relative to the median side of a triangle, in a scan that is torn: places
+that a program rounded, or moved through single precision, triangle by triangle."""
+
+
+def torn(mesh: Mesh) -> bool:
+    """Whether hardly a triangle has a neighbour: a surface has half as many vertices as triangles, triangles that are
+    torn apart three each."""
+    used = np.zeros(len(mesh.vertices), bool)
+    used[mesh.faces] = True
+    return bool(used.sum() > 1.5 * len(mesh.faces))
+
+
+def weld_close(mesh: Mesh, distance: float) -> tuple[Mesh, int]:
+    """Vertices that a chain of steps of at most `distance` joins made one, each with the place and colour of its first;
+    and how many were merged.  Without a limit to a chain's length: `distance` is far below the sides of triangles."""
+    if not distance > 0:
+        return mesh, 0
+    # one of each cell of a grid first, so that no place has neighbours without number
+    of_cell, cell = _first_of_equal(np.rint(mesh.vertices / (0.5 * distance)))
+    pairs = scipy.spatial.cKDTree(mesh.vertices[of_cell]).query_pairs(distance, output_type="ndarray")
+    n = len(of_cell)
+    links = scipy.sparse.coo_matrix((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    _, label = scipy.sparse.csgraph.connected_components(links, directed=False)
+    first, index = _first_of_equal(label[:, None])
+    kept = of_cell[first]
+    if len(kept) == len(mesh.vertices):
+        return mesh, 0
+    colors = None if mesh.colors is None else mesh.colors[kept]
+    faces = index[cell][mesh.faces].astype(np.int32)
+    return replace(mesh, vertices=mesh.vertices[kept], faces=faces, colors=colors), len(mesh.vertices) - len(
+        kept
+    )
+
+
+def median_side(vertices: Floats, faces: Ints) -> float:
+    """Median length of the triangles' sides; 0 without a triangle."""
+    corners = vertices[faces]
+    return (
+        float(np.median(lengths((corners - np.roll(corners, 1, axis=1)).reshape(-1, 3))))
+        if len(faces)
+        else 0.0
+    )
 
 
 def _first_of_equal(rows: NDArray[Any]) -> tuple[Longs, Longs]:
@@ -119,11 +169,18 @@ def _first_of_equal(rows: NDArray[Any]) -> tuple[Longs, Longs]:
     return np.sort(first_of_set), index
 
 
+def _used(vertices: Floats, faces: Ints) -> Floats:
+    """Those of the vertices that a triangle has."""
+    used = np.zeros(len(vertices), bool)
+    used[faces] = True
+    return vertices[used]
+
+
 def degenerate(vertices: Floats, faces: Ints) -> Bools:
     """(t,) True for triangles with a corner twice or with no area to speak of (1e-12 of the extent
     squared)."""
     double_area = 2 * triangle_normals(vertices, faces)[1]
-    extent = float(np.ptp(vertices, axis=0).max()) if len(vertices) else 0.0
+    extent = largest_extent(_used(vertices, faces))
     a, b, c = faces.T
     twice = (a == b) | (b == c) | (c == a)
     return twice | (double_area <= 1e-12 * extent * extent)
@@ -157,11 +214,7 @@ def long_triangles(vertices: Floats, faces: Ints, factor: float) -> Bools:
     """
     a, b, c = (np.take(vertices, corner, axis=0) for corner in faces.T)
     sides = np.stack([lengths(a - c), lengths(b - a), lengths(c - b)])
-    used = np.zeros(len(vertices), bool)
-    used[faces] = True
-    used = vertices[used]
-    extent = float((np.percentile(used, 99, axis=0) - np.percentile(used, 1, axis=0)).max())
-    limit = max(factor * float(np.median(sides)), extent / 12)
+    limit = max(factor * float(np.median(sides)), largest_extent(_used(vertices, faces)) / 12)
     return np.asarray(sides.max(axis=0) > limit)
 
 

@@ -109,6 +109,15 @@ def vertex_areas(vertices: Floats, faces: Ints) -> Floats:
     return np.bincount(faces.ravel(), np.repeat(areas / 3, 3), minlength=len(vertices)).astype(np.float64)
 
 
+def largest_extent(places: Floats) -> float:
+    """Largest of the three extents of places (n, 3), between their 1st and 99th percentile: a spike, or -1e6 for what a
+    program did not measure, makes no scan larger.  0 of none."""
+    if not len(places):
+        return 0.0
+    low, high = np.percentile(places, [1, 99], axis=0)
+    return float((high - low).max())
+
+
 def vertex_normals(vertices: Floats, faces: Ints) -> Floats:
     """Area-weighted unit vertex normals (n, 3); zero for vertices without a triangle."""
     if _compiled_for(vertices, faces):

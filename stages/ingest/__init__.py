@@ -21,8 +21,8 @@ Fails   the sequence, when its unit cannot be told.  A frame, with
             depth-missing     one of several views has no depth picture
             depth-empty       nothing of a head's size is in it
 Notes   on a frame that is ok: no-texture, texture-missing, texture-outside, texture-ambiguous, texture-unreadable,
-        texture-relocated, texture-beside, texture-turned, no-uv, textures-joined, unused-vertices,
-        triangles-turned, axes-mirrored, frame-repeated.
+        texture-relocated, texture-beside, texture-turned, texture-transparent, no-uv, textures-joined, unused-vertices,
+        triangles-turned, axes-mirrored, frame-repeated, animation-unread.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class IngestSettings:
 
     Attributes:
         weld_relative: distance below which vertices are merged, relative to the scan's extent (ratio); 0: only
-            equal ones.
+            equal ones; or, where hardly a triangle has a neighbour then, those closer than a fiftieth of a side.
         long_edge_factor: triangles with an edge longer than so many median edges, and than a twelfth of the scan, are
             removed (ratio); 0: none.
         speck_triangles: smallest number of triangles of a loose piece that stays.
@@ -343,6 +343,12 @@ def _finish(
     if raw.unused_share > UNUSED_SHARE:
         cut = f"{raw.unused_share:.0%} of the file's vertices have no triangle: if it was cut, copy it again."
         notes = [("unused-vertices", cut), *notes]
+    if found.moments > 1:
+        rest = (
+            f"The file has an animation of {found.moments:,} moments, and was taken as it rests: export a mesh of each "
+            "moment, in a file of its own."
+        )
+        notes = [("animation-unread", rest), *notes]
     if raw.turned_share >= TURNED_SHARE:
         inward = f"{raw.turned_share:.0%} of its triangles were wound inwards and have been turned."
         notes = [("triangles-turned", inward), *notes]
@@ -390,7 +396,7 @@ def _rejection(error: Exception) -> FrameRejected:
 
 STAGE = Stage(
     name="ingest",
-    version=10,
+    version=11,
     settings=IngestSettings,
     needs=(),
     compute=compute,

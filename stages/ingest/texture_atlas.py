@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
-from mimicme.pipeline.arrays import Ints
+from mimicme.pipeline.arrays import Floats, Ints
 from mimicme.pipeline.errors import InputError
 from mimicme.pipeline.formats import image
 from mimicme.pipeline.geometry.mesh import Mesh
 
 FURTHEST_TILE = 1e6
 """A texture coordinate beyond is no place in a repeated image but a wrong number."""
+CLEAR = 16
+"""Of 255, up to which a place is transparent, and that far from 255 opaque."""
 
 
 def wrapped_uv(mesh: Mesh) -> Mesh:
@@ -107,6 +110,55 @@ def out_of_tiles(mesh: Mesh, which: NDArray[np.bool_], tile: Ints) -> Mesh:
     uv_faces = mesh.uv_faces.copy()
     uv_faces[which] = len(mesh.uv) + np.arange(len(corner), dtype=np.int32).reshape(-1, 3)
     return replace(mesh, uv=np.concatenate([mesh.uv, corner]), uv_faces=uv_faces)
+
+
+def moved_uv(
+    mesh: Mesh, which: NDArray[np.bool_], scale: tuple[float, float], offset: tuple[float, float]
+) -> Mesh:
+    """The mesh with the texture coordinates of some triangles (t,) times `scale` and plus `offset`."""
+    if mesh.uv is None or mesh.uv_faces is None:
+        return mesh
+    rows, own = np.unique(mesh.uv_faces[which], return_inverse=True)
+    uv_faces = mesh.uv_faces.copy()
+    uv_faces[which] = len(mesh.uv) + own.reshape(-1, 3)
+    return replace(mesh, uv=np.concatenate([mesh.uv, mesh.uv[rows] * scale + offset]), uv_faces=uv_faces)
+
+
+def unpainted(mesh: Mesh, which: NDArray[np.int64], opaque: image.Pixels) -> NDArray[np.bool_]:
+    """(k,) of some triangles, those that show only what is transparent in their image, mostly: at two or more of four
+    places of each, its middle and near its corners; and those at the rim of these that begin beside it.
+
+    None of them where that is no mask: half of them or more would be bare, or more than a tenth of the places are
+    neither opaque nor transparent, as where a program keeps gloss in this channel.
+
+    Args:
+        mesh: with texture coordinates in [0, 1].
+        which: (k,) the triangles.
+        opaque: (h, w) as of `image.decode_alpha`.
+    """
+    none = np.zeros(len(which), bool)
+    if mesh.uv is None or mesh.uv_faces is None or not len(which):
+        return none
+    corners = mesh.uv[mesh.uv_faces[which]]
+    middle = corners.mean(axis=1, keepdims=True)
+    seen = _at(opaque, np.concatenate([middle, 0.7 * corners + 0.3 * middle], axis=1))
+    bare = np.asarray((seen < 128).sum(axis=1) >= 2)
+    between = (seen > CLEAR) & (seen < 255 - CLEAR)
+    if not bare.any() or bare.mean() >= 0.5 or between.mean() > 0.1:
+        return none
+    rim = np.zeros(len(mesh.vertices), bool)
+    rim[mesh.faces[which[bare]]] = True
+    beside = scipy.ndimage.minimum_filter(opaque, 3)  # an interpolating reader mixes in the next pixel
+    return np.asarray(bare | (rim[mesh.faces[which]].any(axis=1) & (_at(beside, corners) < 128).any(axis=1)))
+
+
+def _at(picture: image.Pixels, places: Floats) -> image.Pixels:
+    """Pixels (...,) of a picture (h, w) at texture coordinates (..., 2) in [0, 1]."""
+    height, width = picture.shape
+    known = np.nan_to_num(places)
+    column = np.clip((known[..., 0] * width).astype(np.int64), 0, width - 1)
+    row = np.clip(((1 - known[..., 1]) * height).astype(np.int64), 0, height - 1)
+    return np.asarray(picture[row, column])
 
 
 def without_picture(mesh: Mesh, bare: NDArray[np.bool_]) -> Mesh:

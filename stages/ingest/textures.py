@@ -26,8 +26,10 @@ from mimicme.pipeline.sources import Sources, folded
 from mimicme.stages.ingest.texture_atlas import (
     join_pictures,
     joined_places,
+    moved_uv,
     out_of_tiles,
     tiles_of,
+    unpainted,
     without_picture,
     wrapped_uv,
 )
@@ -37,23 +39,32 @@ Note = tuple[str, str]  # code, sentence
 
 @dataclass(frozen=True)
 class Picture:
-    """One encoded texture with its size."""
+    """One encoded texture with its size; `opaque`: as of `image.decode_alpha`."""
 
     data: bytes
     info: image.ImageInfo
+    opaque: image.Pixels | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """An image that a mesh or its material file names; `data`: what the mesh file holds of it."""
+    """An image that a mesh or its material file names.
+
+    Attributes:
+        data: what the mesh file holds of it.
+        scale, offset: a texture coordinate of the mesh, times and plus these, is the place in the image (u, v).
+    """
 
     name: str
     data: bytes = b""
+    scale: tuple[float, float] = (1.0, 1.0)
+    offset: tuple[float, float] = (0.0, 0.0)
 
 
 BYTES_PER_PIXEL = 26
 """Memory that an image takes at its peak in any stage, which is in baking from it (bytes a pixel)."""
 MAX_LIBRARIES = 64  # names of material files on one line
+TRANSPARENT_SHARE = 0.01  # of the triangles, from which on it is said
 SISTER_SHARE = 0.01
 """Share of an image's triangles that must lie in a second tile before a number in its name counts as a tile's."""
 
@@ -94,9 +105,9 @@ class _Textures:
             self.note(found.code, found.sentence)
         return found.path
 
-    def of_materials(self, found: MeshFile) -> dict[str, str]:
-        """Image name per material, of all material files that are there."""
-        images: dict[str, str] = {}
+    def of_materials(self, found: MeshFile) -> dict[str, Wanted]:
+        """Image per material, of all material files that are there."""
+        images: dict[str, Wanted] = {}
         for name in found.material_files:
             for path in self._libraries(name):
                 try:
@@ -105,7 +116,8 @@ class _Textures:
                     self.note("texture-unreadable", str(error))
                     continue
                 for material, picture in named.items():
-                    images.setdefault(material, picture)
+                    wanted = Wanted(picture.name, scale=picture.scale, offset=picture.offset)
+                    images.setdefault(material, wanted)
         return images
 
     def _libraries(self, name: str) -> list[Path]:
@@ -159,7 +171,7 @@ class _Textures:
                 self.note(
                     "texture-turned", f"{said} If the colours lie wrong, store it turned, without EXIF."
                 )
-            return Picture(content, info)
+            return Picture(content, info, image.decode_alpha(content, self.max_pixels, name))
         except (FrameRejected, InputError) as error:
             self.note("texture-unreadable", str(error))
         except MemoryError as error:
@@ -206,6 +218,7 @@ def find_texture(
         textures.note("no-uv", "The mesh has an image but no texture coordinates; the image is left out.")
         return mesh, None, textures.notes
     mesh = wrapped_uv(mesh)
+    shown = _opaque(textures, mesh, pictures, shown)
     if len(pictures) == 1 and (shown >= 0).all():
         return mesh, stored(pictures[0]), textures.notes
     if len(pictures) == 1:
@@ -232,6 +245,21 @@ def find_texture(
     return placed, encoded, textures.notes
 
 
+def _opaque(textures: _Textures, mesh: Mesh, pictures: list[Picture], shown: Ints) -> Ints:
+    """Which image each triangle shows (t,), -1 also where that is transparent: what no camera saw is black or white
+    there."""
+    now = shown.copy()
+    for k, picture in enumerate(pictures):
+        which = np.flatnonzero(shown == k)
+        if picture.opaque is not None:
+            now[which[unpainted(mesh, which, picture.opaque)]] = -1
+    share = float(((now < 0) & (shown >= 0)).mean())
+    if share >= TRANSPARENT_SHARE:
+        said = f"On {share:.0%} of its triangles the image is transparent: they have no colour."
+        textures.note("texture-transparent", said)
+    return now
+
+
 def _pictures(textures: _Textures, found: MeshFile, material: Ints) -> tuple[Mesh, list[Picture], Ints]:
     """The images the triangles show, and which of them each shows (t,), -1 for none; and the mesh, what lay in tiles
     of its texture coordinates moved into [0, 1]."""
@@ -243,9 +271,10 @@ def _pictures(textures: _Textures, found: MeshFile, material: Ints) -> tuple[Mes
             [picture] if picture else [],
             np.full(len(material), 0 if picture else -1, np.int32),
         )
-    mesh, loaded, shown = _loaded(textures, found.mesh, wanted, named)
-    if len(wanted) == 1 and not any(loaded) and (picture := textures.beside(found.mesh)):
-        mesh, loaded, shown = found.mesh, [picture], named
+    placed = _placed(found.mesh, wanted, named)
+    mesh, loaded, shown = _loaded(textures, placed, wanted, named)
+    if len(wanted) == 1 and not any(loaded) and (picture := textures.beside(placed)):
+        mesh, loaded, shown = placed, [picture], named
     return mesh, *_only_used(loaded, shown)
 
 
@@ -261,17 +290,26 @@ def _wanted(textures: _Textures, found: MeshFile, material: Ints) -> tuple[list[
     of_used = [images.get(found.materials[k]) if k >= 0 else None for k in used]
     if not any(of_used):
         # no `usemtl`, or another name than the material file's: with one image there is no doubt
-        names = sorted(set(images.values()))
-        if len(names) > 1:
-            several = listed(f"'{told(name)}'" for name in names)
+        only = sorted(set(images.values()), key=lambda one: (one.name, one.scale, one.offset))
+        if len(only) > 1:
+            several = listed(f"'{told(name)}'" for name in dict.fromkeys(one.name for one in only))
             said = (
                 f"The mesh names no material that is there, and its material files several images: {several}."
             )
             textures.note("texture-ambiguous", said)
-        return ([Wanted(names[0])], np.zeros(len(material), np.int32)) if len(names) == 1 else ([], material)
-    names = list(dict.fromkeys(name for name in of_used if name))
-    place = np.array([names.index(name) if name else -1 for name in of_used], np.int32)
-    return [Wanted(name) for name in names], place[np.searchsorted(used, material)]
+        return (only, np.zeros(len(material), np.int32)) if len(only) == 1 else ([], material)
+    several_wanted = list(dict.fromkeys(one for one in of_used if one))
+    place = np.array([several_wanted.index(one) if one else -1 for one in of_used], np.int32)
+    return several_wanted, place[np.searchsorted(used, material)]
+
+
+def _placed(mesh: Mesh, wanted: list[Wanted], shown: Ints) -> Mesh:
+    """The mesh with its texture coordinates where each triangle's material puts them in its image."""
+    for k, one in enumerate(wanted):
+        which = shown == k
+        if (one.scale, one.offset) != ((1.0, 1.0), (0.0, 0.0)) and which.any():
+            mesh = moved_uv(mesh, which, one.scale, one.offset)
+    return mesh
 
 
 def _loaded(

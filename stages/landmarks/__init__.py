@@ -217,7 +217,7 @@ class Finder:
             except FrameRejected as error:
                 if error.reason != "no-face":
                     raise
-                found = self._found(scan, None, near) if image is not None else None
+                found = self._without_colors(scan, image, near)
                 if found is None:
                     say_size(error, scan.vertices, ingest.file_from_scan)
                     say_axes(error, ingest.assumed.up)
@@ -226,6 +226,18 @@ class Finder:
                     self._refuse_upside_down(scan, image, found)
                 self.bare.add(row)
                 return found
+
+    def _without_colors(
+        self, scan: Mesh, image: NDArray[np.uint8] | None, near: Floats | None
+    ) -> Located | None:
+        """Landmarks of a scan whose colours show no face: by its vertices' colours, where an image was looked at, then
+        by its surface alone; None where that shows none either, or where it has no colours."""
+        found = None
+        if scan.colors is not None and image is not None:
+            found = self._found(scan, None, near)
+        if found is None and (scan.colors is not None or image is not None):
+            found = self._found(replace(scan, colors=None), None, near)
+        return found
 
     def _found(self, scan: Mesh, image: NDArray[np.uint8] | None, near: Floats | None) -> Located | None:
         """Landmarks; None where there is no face: an image that is another's, or upside down, hides it."""
@@ -414,7 +426,8 @@ def compute(task: Task[LandmarksSettings], out: CheckpointWriter) -> None:
         out.note(
             row,
             "face-without-texture",
-            "The face was found only without the texture: is the image this frame's own, and the right way up?",
+            "The face was found only without the texture: is the image, or are the colours of the vertices, this "
+            "frame's own, the right way up, and of skin?",
         )
 
 
@@ -580,7 +593,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=17,
+    version=18,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mimicme.pipeline.arrays import Floats
-from mimicme.pipeline.captures.units import head_size, largest_extent
+from mimicme.pipeline.captures.units import head_size
 from mimicme.pipeline.drawing.render import Camera
 from mimicme.pipeline.errors import FrameRejected
+from mimicme.pipeline.geometry.mesh import largest_extent
 from mimicme.pipeline.landmarks import eye_distance
 from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
 from mimicme.stages.landmarks.networks import FACE_SIDE, PictureNetworks

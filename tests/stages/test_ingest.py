@@ -289,6 +289,24 @@ def test_a_bad_frame_is_rejected_and_the_good_ones_arrive(capture: Capture, data
         assert got.has(2, "image")
 
 
+def test_an_animation_is_told_and_its_rest_is_read(capture: Capture) -> None:
+    mesh = face()
+    plain = glb_bytes(Mesh(mesh.vertices, mesh.faces), scale=0.001)
+    size = int.from_bytes(plain[12:16], "little")
+    tree = json.loads(plain[20 : 20 + size])
+    moved = {"sampler": 0, "target": {"node": 0, "path": "translation"}}
+    tree["animations"] = [{"samplers": [{"input": 0, "output": 0}], "channels": [moved]}]
+    text = json.dumps(tree).encode()
+    text += b" " * (-len(text) % 4)
+    rest = plain[20 + size :]
+    head = (20 + len(text) + len(rest)).to_bytes(4, "little") + len(text).to_bytes(4, "little")
+    capture.frame(plain[:8] + head + plain[16:20] + text + rest, "glb")
+    with capture.ingest() as got:
+        assert got.statuses[0].ok and "animation-unread" in got.statuses[0].note
+        assert f"{tree['accessors'][0]['count']:,} moments" in got.statuses[0].message
+        assert len(got.get(0, "vertices")) == len(mesh.vertices)
+
+
 def test_bad_frames_beyond_the_sample_are_rejected_too(capture: Capture) -> None:
     for k in range(6):
         capture.frame(b"" if k in (2, 3) else GOOD)

@@ -12,8 +12,8 @@ from mimicme.pipeline.stage import in_order
 from mimicme.stages import FLOW, STAGES
 
 KNOWN = {
-    "ingest": (10, "88e0ee4d75c7"),
-    "landmarks": (17, "79e39d1a7758"),
+    "ingest": (11, "88e0ee4d75c7"),
+    "landmarks": (18, "79e39d1a7758"),
     "align": (5, "327af77b6cf4"),
     "register": (20, "84eb57a29fcf"),
     "repass": (9, "6603216eecb2"),

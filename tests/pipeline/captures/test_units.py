@@ -65,6 +65,15 @@ def test_arbitrary_units_are_an_error_with_the_way_out(landmarks: bool) -> None:
         assert "face alone, that is about" in str(caught.value)
 
 
+@pytest.mark.parametrize(("unit", "size"), [("mm", 1700.0), ("m", 1.7)])
+def test_more_than_a_head_is_named_as_such(unit: str, size: float) -> None:
+    """A whole person, or a wall behind the head: the advice is the unit, not a factor that makes a head of it all."""
+    with pytest.raises(InputError, match="a whole person") as caught:
+        units.decide_unit([replace(evidence(landmarks=False), extent=size)])
+    assert f"`--unit {unit}`" in str(caught.value)
+    assert units.decide_unit([replace(evidence(landmarks=False), extent=size)], unit).unit == unit
+
+
 def test_landmarks_in_a_wrong_order_are_told_from_a_wrong_unit() -> None:
     """The eyes are 14 apart on a scan that measures 200."""
     wrong = replace(evidence(1.0), extent=200.0, eyes=14.0)

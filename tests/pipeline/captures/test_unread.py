@@ -139,3 +139,14 @@ def test_nothing_outside_the_captures_is_looked_at(tmp_path):
     (tmp_path / "secret.txt").write_text(ROWS)
     (root / "S1/a/0.txt").symlink_to(tmp_path / "secret.txt")
     assert not said(root, "like landmarks") and said(root, "leaves the capture folder")
+
+
+def test_captures_that_are_still_packed(tmp_path):
+    touch(tmp_path, "S1/a/0.obj", "S1/b/0.obj.gz", "S2.zip")
+    (told,) = said(tmp_path, "unpack")
+    assert told.startswith(
+        "2 archive or compressed files (.gz, .zip) are not read, for example 'S1/b/0.obj.gz'"
+    )
+    (tmp_path / "S1/a/0.obj").unlink()
+    with pytest.raises(InputError, match="unpack what is in it"):
+        search(tmp_path)

@@ -232,3 +232,21 @@ def test_images_that_overlap_are_refused_before_memory_is_taken() -> None:
         read_mesh(data, "a.glb")
     assert tracemalloc.get_traced_memory()[1] < 2 << 20
     tracemalloc.stop()
+
+
+def test_an_animation_is_told_by_its_moments() -> None:
+    one = Gltf().fill()
+    assert read_mesh(one.glb(), "a.glb").moments == 0
+    times, turns = one.add(np.arange(5) / 60, "f4"), one.add(np.zeros((5, 3)), "f4")
+    one.tree["animations"] = [
+        {
+            "samplers": [{"input": times, "output": turns}],
+            "channels": [{"sampler": 0, "target": {"node": 0, "path": "translation"}}],
+        }
+    ]
+    found = read_mesh(one.glb(), "a.glb")
+    assert found.moments == 5
+    np.testing.assert_allclose(found.mesh.vertices, PLACES, atol=1e-5)
+    one.tree["animations"][0]["channels"][0]["sampler"] = 7
+    with pytest.raises(MeshFileError, match="cannot be read"):
+        read_mesh(one.glb(), "a.glb")

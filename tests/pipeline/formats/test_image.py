@@ -135,6 +135,35 @@ def test_sixteen_bit_is_scaled_not_clipped() -> None:
     assert image.decode(saved(deep, "png"))[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [("png", "RGBA"), ("png", "LA"), ("png", "PA"), ("webp", "RGBA"), ("tiff", "RGBA"), ("tga", "RGBA")],
+)
+def test_how_opaque_an_image_is(pixels: np.ndarray, kind: str, mode: str) -> None:
+    opaque = np.tile(np.arange(40, dtype=np.uint8), (24, 1)) * 6
+    if mode == "PA":  # of a palette one colour is transparent
+        picture = Image.fromarray(np.where(opaque > 99, 1, 0).astype(np.uint8), "P")
+        picture.putpalette([0, 0, 0, 255, 0, 0])
+        opaque = np.where(opaque > 99, 255, 0)
+        options = {"transparency": 0}
+    else:
+        picture = Image.fromarray(np.dstack([pixels, opaque])).convert(mode)
+        options = {"lossless": True} if kind == "webp" else {}
+    target = io.BytesIO()
+    picture.save(target, kind, **options)
+    np.testing.assert_array_equal(image.decode_alpha(target.getvalue()), opaque)
+
+
+def test_what_has_no_transparency(pixels: np.ndarray) -> None:
+    for kind in ("png", "jpeg", "webp", "bmp"):
+        assert image.decode_alpha(saved(pixels, kind)) is None
+    target = io.BytesIO()  # of 16 bits one grey may be said to be transparent
+    Image.fromarray(pixels[..., 0].astype(np.uint16) * 256).save(target, "png", transparency=0)
+    assert image.decode_alpha(target.getvalue()) is None
+    with pytest.raises(image.ImageFileError):
+        image.decode_alpha(saved(np.dstack([pixels, pixels[..., :1]]), "png")[:-40])
+
+
 def test_transparency_and_palette(pixels: np.ndarray) -> None:
     clear = np.concatenate([pixels, np.zeros((24, 40, 1), np.uint8)], axis=2)
     assert (image.decode(saved(clear, "png")) == pixels).all()

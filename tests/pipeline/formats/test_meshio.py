@@ -170,7 +170,7 @@ def test_round_trip_and_determinism(tmp_path) -> None:
     assert (found.mesh.faces == mesh.faces).all()
     assert found.mesh.uv is not None
     assert np.allclose(found.mesh.uv[found.mesh.uv_faces], mesh.uv[mesh.uv_faces], atol=1e-6)
-    assert parse_mtl((tmp_path / found.material_files[0]).read_bytes()) == {found.materials[0]: "a.jpg"}
+    assert parse_mtl((tmp_path / found.material_files[0]).read_bytes())[found.materials[0]].name == "a.jpg"
     assert obj_bytes(mesh) == obj_bytes(grid(20))
     write_ply(tmp_path / "a.ply", mesh)
     assert (tmp_path / "a.ply").read_bytes() == ply_bytes(grid(20))
@@ -182,7 +182,24 @@ def test_mtl_options_and_spaces() -> None:
         b"newmtl c\nmap_Kd -o 0.5 sub\\c.png\nnewmtl d\nmap_Ka d.bmp\n"
         b"newmtl e\n\tmap_Kd -mm 0 1 -bm 2 e.jpg\n"
     )
-    assert parse_mtl(text) == {"a": "my photo.jpg", "c": "sub\\c.png", "d": "d.bmp", "e": "e.jpg"}
+    names = {material: one.name for material, one in parse_mtl(text).items()}
+    assert names == {"a": "my photo.jpg", "c": "sub\\c.png", "d": "d.bmp", "e": "e.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("options", "scale", "offset"),
+    [
+        (b"", (1, 1), (0, 0)),
+        (b"-s 0.5 2 1 ", (0.5, 2), (0, 0)),
+        (b"-o 0.25 -0.5 -s 2 ", (2, 1), (0.25, -0.5)),
+        (b"-clamp on -O 0.25 ", (1, 1), (0.25, 0)),
+        (b"-s nan 1 1 ", (1, 1), (0, 0)),
+        (b"-t 3 3 3 ", (1, 1), (0, 0)),  # turbulence
+    ],
+)
+def test_mtl_says_where_in_the_image_a_place_lies(options, scale, offset) -> None:
+    one = parse_mtl(b"newmtl a\nmap_Kd " + options + b"a b.jpg\n")["a"]
+    assert one == ("a b.jpg", scale, offset)
 
 
 # ------------------------------------------------------------------------------------------------- PLY
@@ -372,3 +389,34 @@ def test_a_signalling_nan_is_refused_without_a_warning() -> None:
     with pytest.raises(MeshFileError) as caught:
         read_mesh(head + body, "a.ply")
     assert caught.value.reason == "nan-vertices"
+
+
+def vtk_bytes(mesh: Mesh) -> bytes:
+    """Of an old program: places and triangles alone."""
+    points = "\n".join(" ".join(map(str, row)) for row in mesh.vertices.tolist())
+    polygons = "\n".join(f"3 {a} {b} {c}" for a, b, c in mesh.faces.tolist())
+    return (
+        "# vtk DataFile Version 2.0\nscan\nASCII\nDATASET POLYDATA\n"
+        f"POINTS {len(mesh.vertices)} float\n{points}\n"
+        f"POLYGONS {len(mesh.faces)} {4 * len(mesh.faces)}\n{polygons}\n"
+    ).encode()
+
+
+@pytest.mark.parametrize("kind", ["obj", "ply", "vtk"])
+def test_vertices_that_are_no_place_are_left_out_where_no_triangle_has_them(kind):
+    """Programs that make a grid of a range image write NaN for each pixel that measured nothing."""
+    whole = grid(6)
+    colors = np.arange(3 * len(whole.vertices)).reshape(-1, 3).astype(np.uint8)
+    whole = Mesh(whole.vertices, whole.faces, whole.uv, whole.uv_faces, colors)
+    absent = np.array([7, 20])
+    kept = ~np.isin(whole.faces, absent).any(axis=1)
+    places = whole.vertices.copy()
+    places[absent] = np.nan
+    with_holes = Mesh(places, whole.faces[kept], whole.uv, whole.faces[kept], colors)
+    writers = {"obj": obj_bytes, "ply": ply_bytes, "vtk": vtk_bytes}
+    read = read_mesh(writers[kind](with_holes), f"a.{kind}").mesh
+    assert np.isfinite(read.vertices).all() and len(read.vertices) == len(places) - 2
+    np.testing.assert_allclose(read.vertices[read.faces], whole.vertices[whole.faces[kept]], atol=1e-5)
+    if kind != "vtk":
+        np.testing.assert_allclose(read.uv[read.uv_faces], whole.uv[whole.faces[kept]], atol=1e-5)
+        np.testing.assert_array_equal(read.colors[read.faces], colors[whole.faces[kept]])

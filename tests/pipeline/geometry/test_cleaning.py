@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mimicme.pipeline.geometry.cleaning import clean, weld
+from mimicme.pipeline.geometry.cleaning import clean, torn, weld, weld_close
 from mimicme.pipeline.geometry.mesh import Mesh
 
 
@@ -134,3 +134,50 @@ def test_cleaning_knows_no_unit(scale: float) -> None:
 def test_nothing_left() -> None:
     mesh = Mesh(np.zeros((3, 3)), np.array([[0, 1, 2]], np.int32))
     assert len(clean(mesh)[0].faces) == 0
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_triangles_torn_apart_by_a_rounding_are_joined(scale: float) -> None:
+    """As programs write it that move or round each triangle by itself: no corner is exactly a neighbour's."""
+    mesh = sheet(20)
+    rng = np.random.default_rng(0)
+    soup = mesh.vertices[mesh.faces].reshape(-1, 3) + rng.uniform(-2e-3, 2e-3, (3 * len(mesh.faces), 3))
+    corners = np.arange(len(soup), dtype=np.int32).reshape(-1, 3)
+    uv = rng.random((len(soup), 2))
+    colors = np.repeat(np.arange(len(mesh.faces), dtype=np.uint8), 3)[:, None] * np.ones(3, np.uint8)
+    torn_apart = Mesh(soup * scale, corners, uv, corners, colors)
+    assert torn(torn_apart) and not torn(mesh)
+    cleaned, report, kept = clean(torn_apart)
+    assert kept.all() and len(cleaned.vertices) == len(mesh.vertices)
+    assert report.welded_vertices == len(soup) - len(mesh.vertices)
+    np.testing.assert_allclose(cleaned.vertices[cleaned.faces] / scale, mesh.vertices[mesh.faces], atol=5e-3)
+    np.testing.assert_array_equal(cleaned.uv[cleaned.uv_faces].reshape(-1, 2), uv)  # seams stay as they are
+    assert len(cleaned.colors) == len(cleaned.vertices)
+
+
+def test_triangles_that_are_truly_apart_stay_apart() -> None:
+    corners = sheet(8).vertices[sheet(8).faces]
+    apart = (0.8 * corners + 0.2 * corners.mean(axis=1, keepdims=True)).reshape(-1, 3)
+    mesh = Mesh(apart, np.arange(len(apart), dtype=np.int32).reshape(-1, 3))
+    assert torn(mesh) and clean(mesh)[1].welded_vertices == 0
+
+
+def test_places_beside_one_another_without_number_take_no_memory() -> None:
+    """Of 60,000 corners in one place each would be a neighbour of each."""
+    rng = np.random.default_rng(0)
+    crowd = rng.uniform(0, 1e-6, (60_000, 3))
+    crowd[0], crowd[1], crowd[2] = [0, 0, 0], [1, 0, 0], [0, 1, 0]
+    mesh = Mesh(crowd, np.arange(len(crowd), dtype=np.int32).reshape(-1, 3))
+    assert len(weld_close(mesh, 1e-2)[0].vertices) == 3
+
+
+@pytest.mark.parametrize("with_triangle", [False, True])
+def test_a_place_far_off_costs_no_triangle(with_triangle: bool) -> None:
+    """Some programs write -1e6 and the like for what they did not measure: the scan is no larger by that."""
+    mesh = sheet(40)
+    places = np.concatenate([mesh.vertices, [[-1e7, 0, 0]]])
+    spike = np.array([[0, 1, len(mesh.vertices)]], np.int32)
+    faces = np.concatenate([mesh.faces, spike]) if with_triangle else mesh.faces
+    cleaned, report, _ = clean(Mesh(places, faces))
+    assert report.degenerate_triangles == 0 and report.long_triangles == int(with_triangle)
+    assert len(cleaned.faces) == len(mesh.faces) and len(cleaned.vertices) == len(mesh.vertices)

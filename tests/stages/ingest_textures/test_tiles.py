@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from mimicme.pipeline.formats import image
 from mimicme.pipeline.numerics import memory
@@ -119,3 +122,72 @@ def test_joined_images_lie_in_rows_where_one_would_be_too_wide() -> None:
     for k, a in enumerate(taken):
         assert a[2] <= width and a[3] <= height
         assert all(a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1] for b in taken[:k])
+
+
+def test_a_part_of_an_image_that_the_material_file_names(folder) -> None:
+    """`-s` and `-o` before the name, as Blender writes them: here the right half, and twice the whole."""
+    folder.write("skin.png", np.concatenate([RED, BLUE], axis=1))
+    folder.names("-o 0.5 0 0 -s 0.5 1 1 skin.png")
+    found = folder.find()
+    assert (found.colors() == [0, 0, 255]).all() and not found.notes
+    assert found.mesh.uv[found.mesh.uv_faces][..., 0].min() == 0.5
+    folder.names("-s 2 1 1 skin.png")
+    middle = found.mesh.vertices[found.mesh.faces].mean(axis=1)[:, 0]
+    red = (folder.find().colors() == [255, 0, 0]).all(axis=1)
+    np.testing.assert_array_equal(red, (2 * middle) % 1 < 0.5)
+
+
+def rgba(pixels: np.ndarray, opaque: np.ndarray, mode: str = "RGBA", **options) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.dstack([pixels, opaque])).convert(mode).save(file, "png", **options)
+    return file.getvalue()
+
+
+def test_what_is_transparent_has_no_colour(folder) -> None:
+    """Programs leave what no camera saw black and transparent."""
+    pixels = np.concatenate([RED] * 4, axis=1)
+    opaque = np.full(pixels.shape[:2], 255, np.uint8)
+    opaque[:, :8] = 0
+    pixels[:, :8] = 0
+    folder.names("skin.png")
+    folder.write("skin.png", rgba(pixels, opaque))
+    found = folder.find()
+    assert list(found.notes) == ["texture-transparent"] and "38%" in found.notes["texture-transparent"]
+    corners = found.mesh.uv[found.mesh.uv_faces]
+    bare = np.isnan(corners).any(axis=(1, 2))
+    places = found.mesh.vertices[found.mesh.faces][..., 0]
+    assert bare[places.mean(axis=1) < 0.25].all()
+    # the next column of triangles begins beside it, and would mix in the black
+    np.testing.assert_array_equal(bare, places.min(axis=1) <= 0.25)
+    np.testing.assert_allclose(corners[~bare], found.mesh.vertices[found.mesh.faces[~bare]][..., :2])
+
+
+@pytest.mark.parametrize("kind", ["opaque", "nothing", "gloss", "no channel"])
+def test_a_channel_that_is_no_mask_takes_no_colour(folder, kind) -> None:
+    pixels = np.concatenate([RED] * 4, axis=1)
+    opaque = np.full(pixels.shape[:2], 0 if kind == "nothing" else 255, np.uint8)
+    if kind == "gloss":
+        opaque[:] = np.linspace(0, 255, opaque.shape[1])
+    folder.names("skin.png")
+    folder.write("skin.png", rgba(pixels, opaque, "RGB" if kind == "no channel" else "RGBA"))
+    found = folder.find()
+    assert not found.notes and np.isfinite(found.mesh.uv).all()
+    assert (found.colors() == [255, 0, 0]).all()
+
+
+def test_transparency_of_one_of_several_images(folder, wide_sheet) -> None:
+    """Of a palette, and in the second of two tiles."""
+    folder.names("head.<UDIM>.png", wide_sheet)
+    folder.write("head.1001.png", RED)
+    pixels = np.concatenate([BLUE, BLUE, BLUE, 0 * BLUE], axis=0)
+    file = io.BytesIO()
+    palette = Image.fromarray(pixels).quantize(2)
+    black = palette.getpixel((0, 31))
+    palette.save(file, "png", transparency=black)
+    folder.write("head.1002.png", file.getvalue())
+    found = folder.find()
+    assert set(found.notes) == {"texture-transparent", "textures-joined"}
+    middle = found.mesh.vertices[found.mesh.faces].mean(axis=1)
+    bare = np.isnan(found.mesh.uv[found.mesh.uv_faces]).any(axis=(1, 2))
+    assert bare[(middle[:, 0] > 0.5) & (middle[:, 1] < 0.25)].all()
+    assert not bare[(middle[:, 0] < 0.5) | (middle[:, 1] > 0.4)].any()

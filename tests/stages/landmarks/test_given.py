@@ -491,6 +491,30 @@ def test_a_texture_that_hides_the_face_costs_no_frame(tmp_path, monkeypatch):
         assert (found["source"][1] == 2).any()
 
 
+def test_colours_that_are_no_skins_cost_no_frame(tmp_path, monkeypatch):
+    """White, or a map of curvature: where the vertices' colours show no face, the bare surface is looked at."""
+
+    class Misled(Finder):
+        def detect(self, scan, image, near=None):
+            if scan.colors is not None:
+                raise FrameRejected("no-face", "no face is found on the scan")
+            return super().detect(scan, image)
+
+    monkeypatch.setattr(stage, "detector", lambda task: Misled())
+    loaded = stage.load_colored
+
+    def white(*arguments):
+        scan, image, why = loaded(*arguments)
+        return replace(scan, colors=np.full((len(scan.vertices), 3), 255, np.uint8)), image, why
+
+    monkeypatch.setattr(stage, "load_colored", white)
+    with Checkpoint(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
+        (status,) = found.statuses
+        assert status.ok and status.note == "face-without-texture"
+        assert "colours of the vertices" in status.message
+        assert (found["source"][0] == 2).any()
+
+
 @pytest.mark.parametrize(("away_mm", "refused"), [(0.0, True), (60.0, False)])
 def test_a_texture_upside_down_is_refused_where_the_turned_one_shows_the_same_face(
     tmp_path, monkeypatch, away_mm, refused
