@@ -54,7 +54,10 @@ def solve_upper(start: Indices, column: Columns, value: Single, inverse: Single,
         x[i, 3] = d * s
 
 
-@compiled(*for_both(f"f8({MATRIX}, {MATRIX}, f4[::1], u4[::1], f4[::1], f4[:, ::1], f4[:, ::1], f4[:, ::1])"), abreast=True)
+@compiled(
+    *for_both(f"f8({MATRIX}, {MATRIX}, f4[::1], u4[::1], f4[::1], f4[:, ::1], f4[:, ::1], f4[:, ::1])"),
+    abreast=True,
+)
 def precondition(
     start: Indices,
     column: Columns,
@@ -92,7 +95,10 @@ def precondition(
     return product
 
 
-@compiled(*for_both(f"f8({MATRIX}, f4, f4[:, ::1], f4[::1], f4, {MATRIX}, f4[::1], f4[:, ::1], f4[:, ::1])"), abreast=True)
+@compiled(
+    *for_both(f"f8({MATRIX}, f4, f4[:, ::1], f4[::1], f4, {MATRIX}, f4[::1], f4[:, ::1], f4[:, ::1])"),
+    abreast=True,
+)
 def multiply(
     start: Indices,
     column: Columns,

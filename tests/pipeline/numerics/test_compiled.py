@@ -66,5 +66,5 @@ def test_four_numbers_at_once_are_asked_for_while_it_compiles_and_not_after(monk
     compiled("void(f4[:, ::1], f4)", abreast=True)(moved)(x, 0.3)
     compiled("void(f4[:, ::1], f4)")(moved)
     assert asked == [1, before]
-    assert config.SLP_VECTORIZE == before
+    assert before == config.SLP_VECTORIZE
     assert x.tobytes() == expected.tobytes()

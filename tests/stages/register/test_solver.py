@@ -127,7 +127,9 @@ def test_operator_and_right_hand_side_are_numpys_to_the_last_bit(sheet):
     normal, data, t = problem.targets.normals, problem.data[:, None], problem.tangential_weight
     rows, b = problem.landmarks.matrix, problem.landmarks.weights[:, None]
     out = problem.stiffness * (problem.matrix @ d)
-    out += (d[:, [0]] * normal[:, [0]] + d[:, [2]] * normal[:, [2]] + d[:, [1]] * normal[:, [1]]) * (data * normal)
+    out += (d[:, [0]] * normal[:, [0]] + d[:, [2]] * normal[:, [2]] + d[:, [1]] * normal[:, [1]]) * (
+        data * normal
+    )
     out += t * data * d
     out += rows.T @ (b * (rows @ d))
     assert problem.apply(d).tobytes() == out.tobytes()
