@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from importlib import import_module
 from typing import Any, TypeVar
 
 from mimicme.pipeline.numerics.memory import LLVM_BYTES, SPARE_BYTES, ask_for
@@ -50,8 +51,7 @@ def _abreast() -> Iterator[None]:
 
     Where a numba to come no longer asks for it, the loops take as long as they did.
     """
-    import numba.core.config as config
-
+    config: Any = import_module("numba.core.config")
     before = getattr(config, "SLP_VECTORIZE", 0)
     config.SLP_VECTORIZE = 1
     try:
