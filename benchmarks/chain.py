@@ -127,6 +127,13 @@ def by_stage(record: Record) -> dict[str, float]:
     return {**seconds, PACK: record["pack_s"] / frames}
 
 
+def once_a_worker(record: Record) -> float:
+    """CPU seconds that a person's neutral took more the first time than when a worker had worked it before."""
+    again = {(job["stage"], job["item"]): job["cpu_s"] for job in record.get("again", [])}
+    first = {(job["stage"], job["item"]): job["cpu_s"] for job in record["jobs"]}
+    return float(sum(first[job] - seconds for job, seconds in again.items() if job in first))
+
+
 def _told(found: dict[str, dict[str, Record]], landmarks: str, say: Callable[[str], None]) -> Record:
     codes = sorted(found)  # before, now
     stages = {code: [by_stage(record) for record in found[code].values()] for code in codes}
@@ -159,9 +166,18 @@ def _told(found: dict[str, dict[str, Record]], landmarks: str, say: Callable[[st
         peak = max(record["peak_mb"] for record in records)
         start = float(np.median([record["start_s"] for record in records]))
         once = float(np.median([record.get("template_s", np.nan) for record in records]))
-        more[code] = {"night_hours": hours, "peak_mb": peak, "start_s": start, "template_s": once}
+        worker = float(np.mean([once_a_worker(record) for record in records]))
+        other = rows[-1][code] - float(np.mean([once_a_worker(r) / _frames(r) for r in records]))
+        more[code] = {
+            "night_hours": hours, "peak_mb": peak, "start_s": start, "template_s": once,
+            "once_a_worker_s": worker, "frame_of_next_person_s": other,
+        }  # fmt: skip
         say(
             f"{code}: {NIGHT_FRAMES:,} frames on {CORES} cores take {hours:.1f} hours; a worker {peak:.0f} MB at most; "
             f"importing {start:.1f} s a worker, the template {once:.1f} s once"
+        )
+        say(
+            f"{code}: {worker:.1f} of the seconds are a worker's first neutral alone; of its next people a frame takes "
+            f"{other:.2f}"
         )
     return {"frames": frames, "landmarks": landmarks, "stages": rows, "codes": more}

@@ -117,15 +117,17 @@ class TriangleGrid:
 def _grid(vertices: Floats, faces: Ints, low: Floats, high: Floats) -> _Cells:
     mine, corners, box = np.empty(len(faces), np.int64), np.empty((len(faces), 9)), np.empty((len(faces), 6))
     kept, total = _boxes(vertices, np.ascontiguousarray(faces, np.int32), low, high, mine, corners, box)
-    mine, corners, box = mine[:kept].copy(), corners[:kept].copy(), box[:kept].copy()
+    if kept < len(faces):  # not to keep the room of all
+        mine, corners, box = mine[:kept].copy(), corners[:kept].copy(), box[:kept].copy()
     size = total / (3 * kept) if kept else 0.0
     side = max(CELL_TRIANGLES * size, float((high - low).max()) / 1000, 1e-9)
     first, last = np.empty((kept, 3), np.int32), np.empty((kept, 3), np.int32)
     while True:
         count = np.floor((high - low) / side).astype(np.int64) + 1
-        entries = _ranges(box, low, side, count, first, last)
-        if count.prod() <= MOST_CELLS and entries <= MOST_ENTRIES * max(kept, 1):
-            break
+        if count.prod() <= MOST_CELLS:
+            entries = _ranges(box, low, side, count, first, last)
+            if entries <= MOST_ENTRIES * max(kept, 1):
+                break
         side *= 1.5
     start = np.zeros(int(count.prod()) + 1, np.int32)
     # unsigned: see register/kernels.py

@@ -14,8 +14,8 @@ whether they are closed: there they are also points inside its triangles.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,21 @@ MOST_PARTS = 16
 """Parts that an edge is cut into at most, however long: a triangle of 40 mm is no lip's."""
 
 
+class Sheet(NamedTuple):
+    """One lip as a mesh of its own: triangles (t, 3) of the template; the vertices (n,) that they use, and the same
+    triangles (t, 3) of these."""
+
+    faces: Ints
+    used: NDArray[np.int64]
+    flat: Ints
+
+    @classmethod
+    def of(cls, faces: Ints) -> Self:
+        """That of some of a template's triangles."""
+        used, flat = np.unique(faces, return_inverse=True)
+        return cls(faces, used.astype(np.int64), flat.reshape(-1, 3).astype(np.int32))
+
+
 @dataclass(frozen=True)
 class Lips:
     """The two lips of a template.
@@ -95,6 +110,12 @@ class Lips:
     at_rest: sparse.csr_matrix
     depth: Floats
 
+    @cached_property
+    def sheets(self) -> tuple[Sheet, Sheet]:
+        """The two lips as meshes of their own."""
+        upper, lower = map(Sheet.of, self.faces)
+        return upper, lower
+
     def attraction(
         self, vertices: Floats, normals: Floats, scan: Surface
     ) -> tuple[sparse.csr_matrix, Floats, Floats]:
@@ -105,7 +126,7 @@ class Lips:
         Args:
             vertices, normals: (V, 3) of the mesh; scan: in the same frame.
         """
-        rows, closest, facing = _pairs(vertices, normals, self.line, self.upper, self.faces)
+        rows, closest, facing = _pairs(vertices, normals, self.line, self.upper, self.sheets)
         closed = self._closed(vertices, normals, closest, scan)
         return rows, GAP_MM * facing, np.where(closed, self.areas, 0.0)
 
@@ -119,7 +140,7 @@ class Lips:
 
         Args: as of `attraction`.
         """
-        closest = _pairs(vertices, normals, self.line, self.upper, self.faces)[1]
+        closest = _other_lip(vertices, normals, self.line, self.upper, self.sheets).points
         return self._sealed(vertices, normals, self._closed(vertices, normals, closest, scan))
 
     def kept_sealed(self, before: Floats, after: Floats, faces: Ints) -> Floats:
@@ -128,7 +149,8 @@ class Lips:
         Args:
             faces: (t, 3) of the template.
         """
-        closest = _pairs(before, vertex_normals(before, faces), self.line, self.upper, self.faces)[1]
+        normals = vertex_normals(before, faces)
+        closest = _other_lip(before, normals, self.line, self.upper, self.sheets).points
         touches = np.linalg.norm(self.line @ before - closest, axis=1) < KEPT_MM
         closed = np.asarray(touches & (self.along @ touches >= LEAST_KEPT))
         return self._sealed(after, vertex_normals(after, faces), closed) if closed.any() else after
@@ -141,7 +163,7 @@ class Lips:
             return vertices
         place = self.line @ vertices
         line, shut = cKDTree(place), cKDTree(place[closed])
-        lips = [np.unique(sheet).astype(np.int64) for sheet in self.faces]
+        lips = [sheet.used for sheet in self.sheets]
         away = [shut.query(vertices[lip], distance_upper_bound=SEAL_REACH_MM)[0] for lip in lips]
         mine = [lip[np.isfinite(far)] for lip, far in zip(lips, away, strict=True)]
         both, upper = np.concatenate(mine), len(mine[0])
@@ -160,8 +182,9 @@ class Lips:
         beyond = SEAL_NEAR_MM * np.maximum(2 * pairs["v"] / SEAL_AROUND_MM - 1, 0)
         found, itself = vertices.copy(), _rows_of(both, len(vertices))
         for _ in range(SEAL_ROUNDS):
-            _, closest, facing = _pairs(found, normals, itself, upper, self.faces)
-            apart = found[both] - closest
+            met = _other_lip(found, normals, itself, upper, self.sheets)
+            facing = met.facing
+            apart = found[both] - met.points
             gap = (apart * facing).sum(axis=1)
             beside = np.linalg.norm(apart - gap[:, None] * facing, axis=1)
             gap += SEAL_NEAR_MM * np.maximum(beside / SEAL_LATERAL_MM - 1, 0)
@@ -216,11 +239,19 @@ def _skirt(
     return index, (sparse.diags(_fading(away[np.isfinite(away)]) / np.maximum(total, 1e-300)) @ rows).tocsr()
 
 
-def _pairs(
-    vertices: Floats, normals: Floats, line: sparse.csr_matrix, upper: int, faces: tuple[Ints, Ints]
-) -> tuple[sparse.csr_matrix, Floats, Floats]:
-    """Rows (k, V) that take the closest point of the other lip from each point of the line of contact, that point
-    (k, 3), and the normal (k, 3) there; arguments as in `Lips`.
+class _Met(NamedTuple):
+    """Places on the other lip: corners (k, 3) of their triangles and weights (k, 3), points (k, 3), normals (k, 3)."""
+
+    corners: NDArray[np.int64]
+    weights: Floats
+    points: Floats
+    facing: Floats
+
+
+def _other_lip(
+    vertices: Floats, normals: Floats, line: sparse.csr_matrix, upper: int, sheets: tuple[Sheet, Sheet]
+) -> _Met:
+    """The closest point of the other lip from each point of the line of contact; arguments as in `Lips`.
 
     The normal is interpolated: the closest point is often an edge's or a vertex's, where which of the triangles it is
     on, and so a triangle's own normal, is rounding's choice.
@@ -229,19 +260,26 @@ def _pairs(
     place = line @ vertices
     closest, facing = np.empty((count, 3)), np.empty((count, 3))
     corners, weights = np.empty((count, 3), np.int64), np.empty((count, 3))
-    for mine, other in ((slice(0, upper), 1), (slice(upper, None), 0)):
-        sheet = faces[other]
-        found = nearest_on(
-            place[mine], Surface(vertices, sheet).closest(place[mine]).triangles, vertices, sheet
-        )
+    for mine, sheet in ((slice(0, upper), sheets[1]), (slice(upper, None), sheets[0])):
+        surface = Surface(np.take(vertices, sheet.used, axis=0), sheet.flat)
+        found = nearest_on(place[mine], surface.closest(place[mine]).triangles, vertices, sheet.faces)
         closest[mine], weights[mine] = found.points, found.weights
-        corners[mine] = sheet[found.triangles]
+        corners[mine] = sheet.faces[found.triangles]
         facing[mine] = np.einsum("kc,kcx->kx", found.weights, normals[corners[mine]])
     facing /= np.maximum(np.linalg.norm(facing, axis=1, keepdims=True), 1e-9)
-    rows = sparse.csr_matrix(
-        (weights.ravel(), (np.repeat(np.arange(count), 3), corners.ravel())), shape=line.shape
-    )
-    return (line - rows).tocsr(), closest, facing
+    return _Met(corners, weights, closest, facing)
+
+
+def _pairs(
+    vertices: Floats, normals: Floats, line: sparse.csr_matrix, upper: int, sheets: tuple[Sheet, Sheet]
+) -> tuple[sparse.csr_matrix, Floats, Floats]:
+    """Rows (k, V) that take what `_other_lip` found from each point of the line of contact, that point (k, 3), and the
+    normal (k, 3) there."""
+    met = _other_lip(vertices, normals, line, upper, sheets)
+    starts = np.arange(0, met.corners.size + 1, 3)
+    rows = sparse.csr_matrix((met.weights.ravel(), met.corners.ravel(), starts), shape=line.shape)
+    rows.sum_duplicates()
+    return (line - rows).tocsr(), met.points, met.facing
 
 
 def _before(
@@ -316,7 +354,8 @@ def find_lips(
     if not line.shape[0]:
         return None
     # beyond a corner the two are one piece of skin, which touches itself everywhere
-    facing_other = _pairs(vertices, normals, line, upper, sheets)[2]
+    whole = Sheet.of(sheets[0]), Sheet.of(sheets[1])
+    facing_other = _other_lip(vertices, normals, line, upper, whole).facing
     slit = (facing_other * _unit(line @ normals)).sum(axis=1) < SAME_SKIN
     upper, line, line_area = int(slit[:upper].sum()), line[slit], np.concatenate(line_areas)[slit]
     if not upper or upper == line.shape[0]:
@@ -333,7 +372,8 @@ def find_lips(
     near = cKDTree(place).sparse_distance_matrix(cKDTree(place), STRETCH_MM).tocsr()
     near = sparse.csr_matrix(near > 0, dtype=float) + sparse.identity(len(place), format="csr")
     along = sparse.diags(1 / np.asarray(near.sum(axis=1)).ravel()) @ near
-    at_rest, closest, _ = _pairs(vertices, normals, line, upper, sheets)
+    near_line = Sheet.of(sheets[0]), Sheet.of(sheets[1])
+    at_rest, closest, _ = _pairs(vertices, normals, line, upper, near_line)
     apart = place - closest
     # a template's lips may be apart: what lies before the pair are the lips, not what is seen through the slit
     beside = BESIDE_MM + np.linalg.norm(apart, axis=1, keepdims=True) / 2

@@ -30,8 +30,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mimicme.pipeline.arrays import Floats
-from mimicme.pipeline.numerics.sparse_rows import SparseRows
-from mimicme.stages.register.kernels import Single, conjugate_gradients, precondition
+from mimicme.pipeline.numerics.sparse_rows import Columns, Indices, SparseRows
+from mimicme.stages.register.kernels import (
+    Single,
+    conjugate_gradients,
+    precondition,
+    product_of_planes,
+    pull_of_planes,
+)
 from mimicme.stages.register.targets import Targets
 
 PLANE_SHARE = 0.2
@@ -101,13 +107,13 @@ class Factors(NamedTuple):
 
     def solve(self, right: Floats) -> Floats:
         """What the factors give for right-hand sides (n, 3): symmetric, and positive definite."""
-        r = np.ascontiguousarray(right, np.float32)
+        r = _four_columns(right)
         z = np.empty_like(r)
         precondition(*self.upper, *self.lower, self.inverse, self.order, self.scale, r, z, np.empty_like(r))
-        return z.astype(np.float64)
+        return z[:, :3].astype(np.float64)
 
 
-def incomplete_factorise(matrix: sparse.spmatrix) -> Factors:
+def incomplete_factorise(matrix: sparse.spmatrix, drops: tuple[float, ...] | None = None) -> Factors:
     """Factors of a symmetric positive definite sparse matrix (n, n) without their small entries: a preconditioner.
 
     Incomplete factorisation with a threshold (Saad 1994; Li and Shao 2011) of the matrix scaled to a diagonal of
@@ -115,13 +121,16 @@ def incomplete_factorise(matrix: sparse.spmatrix) -> Factors:
     A random right-hand side tells whether that is so nearly the inverse that it may pass for it; where it is not,
     fewer entries are left out, and none in the end.
 
+    Args:
+        drops: what is left out, tried one after the other: by default `DROPS`.
+
     Raises:
         RuntimeError: the matrix is singular.
     """
     scale = 1 / np.sqrt(matrix.diagonal())
     scaled = (sparse.diags(scale) @ matrix @ sparse.diags(scale)).tocsc()
     probe = np.random.default_rng(0).normal(size=(len(scale), 3)) / scale[:, None]
-    for drop in (*DROPS, 0.0):
+    for drop in (*(DROPS if drops is None else drops), 0.0):
         factors = _factors(scaled, scale, drop)
         if factors is not None:
             defect = np.linalg.norm(scale[:, None] * (matrix @ factors.solve(probe) - probe))
@@ -169,14 +178,27 @@ class Preconditioner:
     Args:
         matrix: (n, n) K; areas: (n,) mm^2.
         expected: constraints that the frames will have, about.
+        drops: of `incomplete_factorise`.
     """
 
-    def __init__(self, matrix: sparse.csr_matrix, areas: Floats, expected: Landmarks) -> None:
+    def __init__(
+        self,
+        matrix: sparse.csr_matrix,
+        areas: Floats,
+        expected: Landmarks,
+        drops: tuple[float, ...] | None = None,
+    ) -> None:
         self.rows = SparseRows.of(matrix)
         diagonal = sparse.diags(PLANE_SHARE * areas + 1e-6 * areas.mean())
         given = expected.matrix
         self._matrix, self._rest = matrix, diagonal + given.T @ sparse.diags(expected.weights) @ given
+        self._drops = drops
         self._made: dict[float, Factors] = {}
+
+    def exact(self, matrix: sparse.csr_matrix) -> ExactRows:
+        """A matrix (n, n) as compiled loops read it in double precision; K itself costs nothing."""
+        rows = self.rows if matrix is self._matrix else SparseRows.of(matrix)
+        return ExactRows(rows.start, rows.column, np.asarray(matrix.data, np.float64))
 
     @property
     def factorisations(self) -> int:
@@ -186,8 +208,16 @@ class Preconditioner:
     def factors(self, stiffness: float) -> Factors:
         """The factors for a stiffness."""
         if stiffness not in self._made:
-            self._made[stiffness] = incomplete_factorise(stiffness * self._matrix + self._rest)
+            self._made[stiffness] = incomplete_factorise(stiffness * self._matrix + self._rest, self._drops)
         return self._made[stiffness]
+
+
+class ExactRows(NamedTuple):
+    """A sparse matrix in double precision, by rows: see `SparseRows`."""
+
+    start: Indices
+    column: Columns
+    value: Floats
 
 
 @dataclass(frozen=True)
@@ -207,35 +237,33 @@ class Problem:
         """(n,) weight of each vertex's plane, mm^2."""
         return self.areas * self.targets.weights
 
-    def apply(self, d: Floats) -> Floats:
-        """The normal matrix times d, (n, 3)."""
-        return self.operator()(d)
+    def apply(self, d: Floats, rows: ExactRows | None = None) -> Floats:
+        """The normal matrix times d, (n, 3).
 
-    def operator(self) -> Callable[[Floats], Floats]:
-        """`apply` with all that does not depend on d at hand: it is called some hundred times a frame."""
-        normal, data = self.targets.normals, self.data[:, None]
-        tangential, planes = self.tangential_weight * data, data * normal
-        rows, b = self.landmarks.matrix, self.landmarks.weights[:, None]
-        columns = rows.T
-
-        def times(d: Floats) -> Floats:
-            out = self.matrix @ d
-            out *= self.stiffness
-            out += np.einsum("nx,nx->n", d, normal)[:, None] * planes
-            out += tangential * d
-            out += columns @ (b * (rows @ d))
-            return out
-
-        return times
+        Args:
+            rows: the problem's matrix, where somebody has it at hand: this is called twice a step and more.
+        """
+        if rows is None:
+            single = SparseRows.of(self.matrix)
+            rows = ExactRows(single.start, single.column, np.asarray(self.matrix.data, np.float64))
+        out = np.empty(d.shape)
+        normals, d = np.ascontiguousarray(self.targets.normals, np.float64), np.ascontiguousarray(d)
+        product_of_planes(*rows, self.stiffness, normals, self.data, self.tangential_weight, d, out)
+        given, b = self.landmarks.matrix, self.landmarks.weights[:, None]
+        out += given.T @ (b * (given @ d))
+        return out
 
     def right_hand_side(self) -> Floats:
-        normal, data = self.targets.normals, self.data[:, None]
+        points, rest, normals = (
+            np.ascontiguousarray(a, np.float64)
+            for a in (self.targets.points, self.rest, self.targets.normals)
+        )
+        out = np.empty(rest.shape)
+        pull_of_planes(points, rest, normals, self.data, self.tangential_weight, out)
         rows, b = self.landmarks.matrix, self.landmarks.weights[:, None]
-        goal = self.targets.points - self.rest
-        along = (goal * normal).sum(1, keepdims=True)
-        known = self.landmarks.weights[:, None] > 0
-        missing = np.where(known, self.landmarks.points - rows @ self.rest, 0.0)
-        return data * (along * normal + self.tangential_weight * goal) + rows.T @ (b * missing)
+        missing = np.where(b > 0, self.landmarks.points - rows @ self.rest, 0.0)
+        out += rows.T @ (b * missing)
+        return out
 
     def energy(self, d: Floats) -> float:
         """E(d), mm^4."""
@@ -281,20 +309,28 @@ def solve(
         *factors.lower,
         *factors[2:],
     )
+    exact = preconditioner.exact(problem.matrix)
     x, iterations = start.copy(), 0
     while True:
-        residual = (b - problem.apply(x)).astype(np.float32)
+        residual = _four_columns(b - problem.apply(x, exact))
         correction = np.zeros_like(residual)
         done, square = conjugate_gradients(
             *terms, correction, residual, goal, SINGLE**2, max_iterations - iterations
         )
         iterations += done
-        x += correction
+        x += correction[:, :3]
         if not square > goal or done == 0 or iterations >= max_iterations:
             break
     if not np.isfinite(square):
         x = np.full_like(x, np.nan)
     return x, iterations
+
+
+def _four_columns(values: Floats) -> Single:
+    """(n, 4) of (n, 3), in single precision, as conjugate gradients have them: the last is zeros."""
+    wide = np.zeros((len(values), 4), np.float32)
+    wide[:, :3] = values
+    return wide
 
 
 def _dot(a: Floats, b: Floats) -> float:

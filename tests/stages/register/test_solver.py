@@ -121,6 +121,25 @@ def test_operator_and_right_hand_side_are_the_gradient_of_the_energy(sheet):
     assert slope == pytest.approx(2 * (way * (problem.apply(at) - problem.right_hand_side())).sum())
 
 
+def test_operator_and_right_hand_side_are_numpys_to_the_last_bit(sheet):
+    problem = a_problem(sheet, seed=3)
+    d = np.random.default_rng(0).normal(size=problem.rest.shape)
+    normal, data, t = problem.targets.normals, problem.data[:, None], problem.tangential_weight
+    rows, b = problem.landmarks.matrix, problem.landmarks.weights[:, None]
+    out = problem.stiffness * (problem.matrix @ d)
+    out += (d[:, [0]] * normal[:, [0]] + d[:, [2]] * normal[:, [2]] + d[:, [1]] * normal[:, [1]]) * (
+        data * normal
+    )
+    out += t * data * d
+    out += rows.T @ (b * (rows @ d))
+    assert problem.apply(d).tobytes() == out.tobytes()
+    assert problem.apply(d, prepared(problem).exact(problem.matrix)).tobytes() == out.tobytes()
+    goal = problem.targets.points - problem.rest
+    missing = np.where(b > 0, problem.landmarks.points - rows @ problem.rest, 0.0)
+    right = data * ((goal * normal).sum(1, keepdims=True) * normal + t * goal) + rows.T @ (b * missing)
+    assert problem.right_hand_side().tobytes() == right.tobytes()
+
+
 def test_the_answer_does_not_depend_on_where_it_starts(sheet):
     problem = a_problem(sheet)
     zero = np.zeros_like(problem.rest)
