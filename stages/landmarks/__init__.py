@@ -485,7 +485,15 @@ def _write(
         why = np.where(np.isin(IBUG68, frame.left_out) & (found.source == NONE), OFF_SCAN, why)
         sure = float(worth[INNER].mean())
         writer.frame(
-            row, found.points, found.source, worth, why.astype(np.uint8), found.pose, frame.distance_mm, sure
+            row,
+            found.points,
+            found.source,
+            worth,
+            why.astype(np.uint8),
+            found.pose,
+            frame.distance_mm,
+            sure,
+            found.shown_shut,
         )
         _write_notes(out, row, frame, jumping.get(row), sure, settings)
 
@@ -580,7 +588,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=17,
+    version=18,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,
