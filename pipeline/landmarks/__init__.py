@@ -148,6 +148,7 @@ class Located:
         unshown: parts of the face, `eyes` or `mouth`, that nothing on the scan showed to the detector: a guess.
         over_hole: parts of the face, `mouth`, in whose place the scan has a hole; what is left of them is a guess.
         shut: groups of eyes, `left_eye` or `right_eye`, that are shut and do not show where their lids meet: a guess.
+        shown_shut: those of a scan without colours whose surface shows that they are shut, and where their lids meet.
     """
 
     points: Floats
@@ -158,6 +159,7 @@ class Located:
     unshown: tuple[str, ...] = ()
     over_hole: tuple[str, ...] = ()
     shut: tuple[str, ...] = ()
+    shown_shut: tuple[str, ...] = ()
 
 
 class Detector(Protocol):

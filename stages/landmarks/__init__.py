@@ -498,7 +498,15 @@ def _write(
         why = np.where(np.isin(IBUG68, frame.left_out) & (found.source == NONE), OFF_SCAN, why)
         sure = float(worth[INNER].mean())
         writer.frame(
-            row, found.points, found.source, worth, why.astype(np.uint8), found.pose, frame.distance_mm, sure
+            row,
+            found.points,
+            found.source,
+            worth,
+            why.astype(np.uint8),
+            found.pose,
+            frame.distance_mm,
+            sure,
+            found.shown_shut,
         )
         _write_notes(out, row, frame, jumping.get(row), sure, settings)
 

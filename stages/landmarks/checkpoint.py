@@ -3,13 +3,14 @@
 points      (F, 68, 3) f4 scan frame, mm, NaN absent     source (F, 68) u1 none, manual, detected
 confidence  (F, 68) f4 in [0, 1]                         absence (F, 68) u1 why a point is absent
 head        (F, 4, 4) f8 pose of the head as it was found
+shown_shut  (F, 2) u1 1: the surface of a scan without colours shows that the eye (of `SHOWN_SHUT`) is shut
 quality/landmark_distance (F,) f4 mm, landmark_confidence (F,) f4
 attrs       detector, absence (the words of the numbers), origin_tally
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ from mimicme.pipeline.landmarks import DETECTED, N_LANDMARKS
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import CheckpointWriter
+
+SHOWN_SHUT = ("left_eye", "right_eye")
+"""Groups of `landmarks.GROUPS`, in the order of the checkpoint."""
 
 
 class LandmarksCheckpoint(Checkpoint):
@@ -52,6 +56,10 @@ class LandmarksCheckpoint(Checkpoint):
         """(68,) in [0, 1]."""
         return np.asarray(self["confidence"][row], np.float32)
 
+    def shown_shut(self, row: int) -> tuple[str, ...]:
+        """Groups of eyes that are shut, as the surface of a scan without colours shows; see `Located.shown_shut`."""
+        return tuple(eye for eye, shut in zip(SHOWN_SHUT, self["shown_shut"][row], strict=True) if shut)
+
 
 class LandmarksWriter:
     """Writes what landmarks leaves, after `CheckpointWriter.continue_from`.
@@ -71,6 +79,7 @@ class LandmarksWriter:
         self._confidence = out.rows("confidence", (N_LANDMARKS,), "f4", "1", fill=0)
         self._absence = out.rows("absence", (N_LANDMARKS,), "u1")
         self._head = out.rows("head", (4, 4), "f8", "mm")
+        self._shown_shut = out.rows("shown_shut", (len(SHOWN_SHUT),), "u1", fill=0)
         self._distance = out.figure("landmark_distance", "mm")
         self._sure = out.figure("landmark_confidence", "1")
 
@@ -84,10 +93,12 @@ class LandmarksWriter:
         head: Floats | None,
         distance_mm: float,
         sure: float,
+        shown_shut: Collection[str] = (),
     ) -> None:
         """Write one frame; arrays as the module describes them, `sure` the mean confidence of the inner points."""
         self._points[row], self._source[row] = points.astype(np.float32), source
         self._confidence[row], self._absence[row] = confidence, absence
         if head is not None:
             self._head[row] = head
+        self._shown_shut[row] = [eye in shown_shut for eye in SHOWN_SHUT]
         self._distance[row], self._sure[row] = distance_mm, sure

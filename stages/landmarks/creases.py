@@ -155,12 +155,9 @@ def straightened(depth: NDArray[np.float32], line: Floats, beyond_mm: float, asi
     )
 
 
-def curvature_across(depth: Singles, missing: Bools) -> Singles:
-    """(n, m) curvature, 1/mm, of the rows of depths (n, m) mm that are `STEP_MM` apart, concave positive, smoothed by
-    `ACROSS_MM` and `ALONG_MM` over what is not missing.
-
-    Divided by the cosine of the slope once and not thrice: the crease lies on the slope below an upper lip.
-    """
+def slope_across(depth: Singles, missing: Bools) -> Singles:
+    """(n, m) slope of the rows of depths (n, m) mm that are `STEP_MM` apart, rising is positive, smoothed by
+    `ACROSS_MM` and `ALONG_MM` over what is not missing."""
     cv2 = opencv()
     there = 1 - missing.astype(np.float32)
     blurred, share = (
@@ -169,8 +166,15 @@ def curvature_across(depth: Singles, missing: Bools) -> Singles:
         )
         for x in (np.where(missing, 0, depth).astype(np.float32), there)
     )
-    smooth = blurred / np.maximum(share, 1e-3)
-    slope = np.gradient(smooth, STEP_MM, axis=1)
+    return np.asarray(np.gradient(blurred / np.maximum(share, 1e-3), STEP_MM, axis=1))
+
+
+def curvature_across(depth: Singles, missing: Bools) -> Singles:
+    """(n, m) curvature, 1/mm, of the rows of depths (n, m) mm, concave positive; see `slope_across`.
+
+    Divided by the cosine of the slope once and not thrice: the crease lies on the slope below an upper lip.
+    """
+    slope = slope_across(depth, missing)
     return np.asarray(np.gradient(slope, STEP_MM, axis=1) / np.sqrt(1 + slope**2), np.float32)
 
 

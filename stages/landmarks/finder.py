@@ -23,6 +23,7 @@ from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
 from mimicme.stages.landmarks.mediapipe_to_ibug import MediapipeToIbug
 from mimicme.stages.landmarks.networks import PictureNetworks
 from mimicme.stages.landmarks.search import Head, find_head
+from mimicme.stages.landmarks.shut_lids import follow_shut_lids
 from mimicme.stages.landmarks.spacing import spaced
 from mimicme.stages.landmarks.strips import ramp
 from mimicme.stages.landmarks.views import Scene, View, detect_points, head_camera
@@ -199,7 +200,10 @@ def landmarks_on_scan(
     pose = consensus.pose
     wanted, on_brows = follow_brows(scene, to_ibug.landmarks(consensus.points, pose, scene.textured), pose)
     wanted, on_lips = follow_lips(scene, wanted, pose)
-    wanted, on_creases = follow_creases(scene, wanted, pose)
+    detected = wanted
+    wanted, on_creases = follow_creases(scene, detected, pose)
+    wanted, on_shut, shown_shut = follow_shut_lids(scene, detected, wanted, pose)
+    on_creases = np.maximum(on_creases, on_shut)
     lids = follow_lids(scene, wanted, pose)
     wanted, on_lids = lids.points, lids.evidence
     if chin is not None:
@@ -244,4 +248,5 @@ def landmarks_on_scan(
         unshown,
         ("mouth",) if cut > 0.5 else (),
         lids.guessed,
+        shown_shut,
     )

@@ -207,7 +207,10 @@ def merge(manual: Located | None, detected: Located | None) -> Located:
         detected.pose,
         unshown,
         over_hole,
-        tuple(eye for eye in detected.shut if not by_hand[GROUPS[eye]].all()),
+        *(
+            tuple(eye for eye in eyes if not by_hand[GROUPS[eye]].all())
+            for eyes in (detected.shut, detected.shown_shut)
+        ),
     )
 
 

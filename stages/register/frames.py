@@ -50,6 +50,7 @@ class Frames:
             self.landmarks.detected(row),
             coloured,
             vertex_colors(*load_colored(self.ingest, row, scan)[:2]) if coloured and colors else None,
+            self.landmarks.shown_shut(row),
         )
 
     def _coloured(self, row: int, scan: Mesh) -> bool:

@@ -135,6 +135,7 @@ class Frame:
         coloured: whether it was found in the scan's colours; on the bare surface a detector takes eyes for closed.
         colors: (m, 3) of the scan's vertices, 0 to 255, NaN where they have none; None of a bare scan, and
             where nobody wants to know.
+        shown_shut: groups of eyes that are shut although a scan has no colours: its surface shows it.
     """
 
     number: int
@@ -146,6 +147,7 @@ class Frame:
     detected: Bools = field(default_factory=lambda: np.zeros(N_LANDMARKS, bool))
     coloured: bool = True
     colors: NDArray[np.floating] | None = None
+    shown_shut: tuple[str, ...] = ()
 
     @property
     def known(self) -> Bools:
@@ -160,7 +162,7 @@ class Frame:
         """(68,) True where a landmark is to be used and tells whether eyes and mouth are open."""
         tells = self.known
         if not self.coloured:
-            for eye in EYES:
+            for eye in set(EYES).difference(self.shown_shut):
                 tells[GROUPS[eye]] &= ~self.detected[GROUPS[eye]]
         return tells
 

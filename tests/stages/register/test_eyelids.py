@@ -150,6 +150,9 @@ def test_lids_found_on_a_bare_scan_close_nothing(dome):
     bare = replace(frame, coloured=False)
     assert not bare.tells_expression[lids].any()
     assert (bare.tells_expression == bare.known)[~lids].all()
+    shown = replace(bare, shown_shut=("right_eye",))
+    assert shown.tells_expression[GROUPS["right_eye"]].all()
+    assert not shown.tells_expression[GROUPS["left_eye"]].any()
     by_hand = replace(bare, detected=np.zeros(68, bool))
     assert by_hand.tells_expression[lids].all()
 
@@ -161,3 +164,5 @@ def test_a_bare_scan_keeps_its_lids_open(dome, fine_template, levels):
     bare = registered(dome, fine_template, levels, replace(found, coloured=False))
     coloured = registered(dome, fine_template, levels, found)
     assert opening(levels, bare) > opening(levels, coloured) + 1
+    shown = replace(found, coloured=False, shown_shut=("right_eye",))
+    assert opening(levels, registered(dome, fine_template, levels, shown)) == opening(levels, coloured)
