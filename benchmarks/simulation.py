@@ -99,6 +99,8 @@ class Stub:
     item_s: float
     marks: Path
     rates: Rates
+    apart: bool
+    """In a worker, which may wait, die and hang; the run's own process may not."""
 
     def __call__(self, task: Task[Any], out: CheckpointWriter) -> None:
         item = task.sequence.item
@@ -129,12 +131,17 @@ class Stub:
         takes_s = self.item_s * (0.5 + chance(self.stage, item, "time"))
         if chance(self.stage, item, "long") < STRAGGLES:
             takes_s = max(LONGER * takes_s, LONG_S)
-        time.sleep(takes_s)
+        if takes_s and self.apart:
+            time.sleep(takes_s)
         if self.rates.fails(self.stage, str(item)) and self._first_time("fails", item):
             raise InputError("this item fails", where=str(item))
-        if chance(self.stage, item, "dies") < self.rates.dying and self._first_time("dies", item):
+        if (
+            self.apart
+            and chance(self.stage, item, "dies") < self.rates.dying
+            and self._first_time("dies", item)
+        ):
             os.kill(os.getpid(), signal.SIGKILL)
-        if (self.stage, str(item)) == HANGS and self._first_time("hangs", item):
+        if self.apart and (self.stage, str(item)) == HANGS and self._first_time("hangs", item):
             time.sleep(1e6)
 
     def _first_time(self, what: str, item: Item) -> bool:
@@ -223,14 +230,14 @@ def _nothing(*, output: Path, fingerprint: str, **_: object) -> None:
         file.attrs["fingerprint"] = fingerprint
 
 
-def stubs(item_s: float, marks: Path, rates: Rates) -> list[Stage]:
+def stubs(item_s: float, marks: Path, rates: Rates, apart: bool) -> list[Stage]:
     """The real flow: names, scopes, needs and settings; nothing computed."""
     made = []
     for stage in STAGES:
         if stage.scope == "everything":
             made.append(replace(stage, everything=_nothing, uses_template=False, collect=None))
             continue
-        compute = Stub(stage.name, stage.needs[-1] if stage.needs else "", item_s, marks, rates)
+        compute = Stub(stage.name, stage.needs[-1] if stage.needs else "", item_s, marks, rates, apart)
         made.append(replace(stage, compute=compute, parts=None, uses_template=False, most_neutral=None))
     return made
 
@@ -259,11 +266,11 @@ def captures(folder: Path, sequences: int) -> dict[str, list[str]]:
 class Simulated:
     """A workspace, and commands over it."""
 
-    def __init__(self, folder: Path, sequences: int, item_s: float, bare: bool) -> None:
-        self._folder, self._sequences, self._bare = folder, sequences, bare
+    def __init__(self, folder: Path, sequences: int, workers: int, item_s: float, bare: bool) -> None:
+        self._folder, self._sequences, self._workers, self._bare = folder, sequences, workers, bare
         self.marks = folder / "marks"
         self.rates = Rates.of(sequences)
-        self.stages = stubs(item_s, self.marks, self.rates)
+        self.stages = stubs(item_s, self.marks, self.rates, workers > 0)
 
     def make(self) -> None:
         """Its captures, and the workspace; in a process of its own, because those of commands begin with what this one
@@ -281,13 +288,13 @@ class Simulated:
         self.marks.mkdir(parents=True)
         _apart(go)
 
-    def run(self, jobs: int, dry_run: bool = False) -> tuple[Record, RunResult]:
+    def run(self, dry_run: bool = False) -> tuple[Record, RunResult]:
         """What `mimicme run` would, in a process of its own; what that cost, its workers apart, and its result."""
 
         def go() -> tuple[Record, RunResult]:
             opened = self._opened()
             with bare_checkpoints(self._bare), nicer_workers(), starts_counted() as starts:
-                result = run_stages(opened, RunOptions(jobs=jobs, dry_run=dry_run), self.stages)
+                result = run_stages(opened, RunOptions(jobs=self._workers, dry_run=dry_run), self.stages)
             # the sentences about single items are not looked at
             told = tuple(replace(stage, findings=[], remarks=[]) for stage in result.stages)
             return {"starts": len(starts), "starts_s": sum(starts)}, replace(result, stages=told)
@@ -305,7 +312,7 @@ class Simulated:
 
     def ended(self, log: Path) -> Ended:
         """How the items of a run ended."""
-        found: Ended = _apart(lambda: ({}, _ended(worked_items(log), self.rates)))[1]
+        found: Ended = _apart(lambda: ({}, _ended(worked_items(log), self.rates, self._workers > 0)))[1]
         return found
 
     def _opened(self) -> Workspace:
@@ -363,7 +370,8 @@ def run(
 
     Args:
         sequences: simulated; MimicMe has 94,000.
-        workers: simulated.
+        workers: simulated; 0: everything is done by the run's own process, which neither waits, dies nor hangs then,
+            and whose CPU time is that of the items, too.
         item_s: seconds that an item takes, about, besides what it computes and writes.
         bare: checkpoints are empty files, whose summaries are made up: to write some of 846,000 takes hours of two
             cores, and tells nothing of the run's own process.
@@ -372,12 +380,12 @@ def run(
         InputError: something was lost, made twice, or ended otherwise than it should.
     """
     folder = work / "simulation"
-    simulated = Simulated(folder, sequences, item_s, bare)
+    simulated = Simulated(folder, sequences, workers, item_s, bare)
     simulated.make()
     record: Record = {"sequences": sequences, "workers": workers, "item_s": item_s, "bare": bare}
     say(f"{sequences:,} sequences: the captures are made")
 
-    costs, first = simulated.run(workers)
+    costs, first = simulated.run()
     record["first run"] = costs
     assert first.folder is not None
     ended = simulated.ended(first.folder)
@@ -390,7 +398,7 @@ def run(
         "stragglers": ended.stragglers,
         "ms_an_item": 1000 * costs["cpu_s"] / ended.items,
         "ms_an_item_but_starts": 1000 * (costs["cpu_s"] - costs["starts_s"]) / ended.items,
-        "busy": ended.held_s / (workers * costs["wall_s"]),
+        "busy": ended.held_s / (max(workers, 1) * costs["wall_s"]),
     }
     say(
         f"{sequences:,} sequences, {workers} workers, {ended.items:,} items of about {item_s:g} s: "
@@ -403,7 +411,7 @@ def run(
         f"(bound {MOST_MS:g}); it went to sleep {costs['slept']:,} times; {costs['peak_mb']:.0f} MB "
         f"(bound {MOST_MB:g})"
     )
-    record["with the failed again"], again = simulated.run(workers)
+    record["with the failed again"], again = simulated.run()
     made = sum(stage.done for stage in again.stages[:-1])
     assert again.folder is not None
     others = [
@@ -424,8 +432,8 @@ def run(
     record["status"], told = simulated.status()
     if f"{sequences:,}" not in told and f"{sequences}" not in told:
         raise InputError("status counts something else", seen=told, expected=sequences)
-    record["dry run"], _ = simulated.run(workers, dry_run=True)
-    record["nothing to do"], last = simulated.run(workers)
+    record["dry run"], _ = simulated.run(dry_run=True)
+    record["nothing to do"], last = simulated.run()
     if any(stage.done for stage in last.stages):
         raise InputError("there was nothing to do, and something was made", seen=last)
     for name, bound in (("status", STATUS_S), ("dry run", RUN_S), ("nothing to do", RUN_S)):
@@ -458,7 +466,7 @@ class Ended:
     failed_of: set[str] = field(default_factory=set)
 
 
-def _ended(worked: Iterable[Record], rates: Rates) -> Ended:
+def _ended(worked: Iterable[Record], rates: Rates, apart: bool) -> Ended:
     found, seen = Ended(), set()
     for event in worked:
         key = event["stage"], event["item"]
@@ -469,7 +477,7 @@ def _ended(worked: Iterable[Record], rates: Rates) -> Ended:
         found.stragglers += chance(*key, "long") < STRAGGLES and seconds >= LONG_S
         if event["outcome"] == "failed":
             found.failed_of.add(event["item"].partition("/")[0])
-        if (event["outcome"] == "failed") != (rates.fails(*key) or key == HANGS):
+        if (event["outcome"] == "failed") != (rates.fails(*key) or (apart and key == HANGS)):
             found.wrong = event
         if key in seen:
             found.twice = key

@@ -230,6 +230,10 @@ class Workspace:
 
         Raises: as `catalogue`.
         """
+        with catalogues.no_garbage_collection():
+            return self._search()
+
+    def _search(self) -> Catalogue:
         file = self._own.expressions.file
         mapping = read_mapping(self._path(file)) if file else None
         found = catalogues.build(
@@ -802,6 +806,8 @@ class Workspace:
                 todo="Put it back from a backup of the workspace. Without it nobody can say whose captures may be "
                 "used; if it is lost, leave out who withdrew in the table of subjects, and remove withdrawn.key.",
             )
+        if not listed:
+            return lambda name: False
         return lambda name: any(_hashed(one, k) in listed for one in _spellings(name) for k in (key, b""))
 
     def _tombstone_key(self, listed: Collection[str]) -> bytes:
