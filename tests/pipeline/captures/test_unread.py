@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from shared_helpers import touch
 
+from mimicme.pipeline.captures import unread
 from mimicme.pipeline.captures.layouts import search
 from mimicme.pipeline.captures.unread import remarks
 from mimicme.pipeline.errors import InputError
@@ -139,3 +140,9 @@ def test_nothing_outside_the_captures_is_looked_at(tmp_path):
     (tmp_path / "secret.txt").write_text(ROWS)
     (root / "S1/a/0.txt").symlink_to(tmp_path / "secret.txt")
     assert not said(root, "like landmarks") and said(root, "leaves the capture folder")
+
+
+def test_of_files_that_are_all_read_nothing_is_asked(tmp_path, monkeypatch):
+    names = [f"S1/a/{k}.obj" for k in range(4)]
+    monkeypatch.setattr(unread, "ending_of", lambda name: pytest.fail(f"{name} was looked at"))
+    assert remarks(tmp_path, names, names) == []
