@@ -43,5 +43,5 @@ def read_text(holder: h5py.HLObject, name: str) -> str:
         raise TypeError(f"the attribute '{name}' is no text")
     found = np.empty((), object)
     attribute.read(found, mtype=_OF_MEMORY)
-    data: bytes = found[()]
+    data: bytes = found.item()
     return data.decode("utf-8", "surrogateescape")
