@@ -176,7 +176,7 @@ def _simulation(options: argparse.Namespace) -> dict[str, Any]:
     """The real runner over --scale sequences of stages that only wait, fail, die and hang: is nothing lost or idle?"""
     import simulation
 
-    return simulation.run(options.scale, options.workers, options.item_s, _work(options), _say)
+    return simulation.run(options.scale, options.workers, options.item_s, options.bare, _work(options), _say)
 
 
 def _standing(options: argparse.Namespace) -> dict[str, Any]:
@@ -319,6 +319,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--workers", type=int, default=8, help="of `simulation`: workers, most of them asleep"
+    )
+    parser.add_argument(
+        "--bare",
+        action="store_true",
+        help="of `simulation`: checkpoints are empty files, for the largest scales",
     )
     parser.add_argument("--item-s", type=float, default=0.2, help="of `simulation`: seconds of an item")
     parser.add_argument(

@@ -29,10 +29,11 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import h5py
 import numpy as np
-from h5py import h5a
+from h5py import h5d, h5s, h5t
 from numpy.typing import ArrayLike, NDArray
 
 from mimicme.pipeline.errors import CheckpointError, FrameRejected, MimicmeError
+from mimicme.pipeline.hdf5_text import attribute_names, read_text, write_text
 from mimicme.pipeline.numerics.memory import HDF5_BYTES, ask_for, for_want_of_memory
 from mimicme.pipeline.sources import Sources
 from mimicme.pipeline.whole_hdf5 import WholeHdf5, whole_hdf5
@@ -43,6 +44,7 @@ MORE = "more"  # stands for the codes of a note that had no room
 STATUS = np.dtype(
     [("ok", "?"), ("reason", "S64"), ("note", f"S{NOTE_BYTES}"), ("message", f"S{MESSAGE_BYTES}")]
 )
+_STATUS_TYPE = h5t.py_create(STATUS)
 CHUNK_BYTES = 1 << 20
 QUALITY = "quality"
 """Group of a stage's figures: status, report and release find them there."""
@@ -224,18 +226,36 @@ def figures_in(handle: h5py.File) -> dict[str, h5py.Dataset]:
     group = handle.get(QUALITY)
     if not isinstance(group, h5py.Group):
         return {}
+    frames = handle["status"].shape
     return {
         name: dataset
         for name, dataset in group.items()
-        if isinstance(dataset, h5py.Dataset)
-        and dataset.shape == handle["status"].shape
-        and dataset.dtype.kind in "biuf"
+        if isinstance(dataset, h5py.Dataset) and dataset.shape == frames and dataset.dtype.kind in "biuf"
     }
+
+
+def status_table(handle: h5py.File) -> NDArray[np.void]:
+    """The table of an opened checkpoint, (F,) as `STATUS`.
+
+    Raises:
+        KeyError: there is none.
+        OSError: it cannot be read.
+    """
+    dataset = h5d.open(handle.id, b"status")
+    if not dataset.get_type().equal(_STATUS_TYPE):  # of another version
+        return np.asarray(handle["status"][:])
+    # by itself: to find the type of a table out is most of what it takes to read it
+    table = np.empty(dataset.shape, STATUS)
+    dataset.read(h5s.ALL, h5s.ALL, table, _STATUS_TYPE)
+    return table
 
 
 def unit_of(dataset: h5py.Dataset) -> str:
     """The unit that a dataset of a checkpoint says it has, in the word of today."""
-    return unit_today(str(dataset.attrs.get("unit", "1")))
+    try:
+        return unit_today(read_text(dataset, "unit"))
+    except (KeyError, TypeError):
+        return unit_today(str(dataset.attrs.get("unit", "1")))
 
 
 def unit_today(unit: str) -> str:
@@ -283,19 +303,25 @@ def _foreign_link(group: h5py.Group, seen: set[object] | None = None) -> str | N
 
 def _digest(handle: h5py.File) -> str:
     """Of all attributes of the file but the digest itself."""
-    names: list[bytes] = []
-    h5a.iterate(handle.id, names.append)
     total = hashlib.sha256()
-    for name in sorted(names):
-        if name != DIGEST.encode():
-            value = handle.attrs[name.decode()]
-            array = np.asarray(value)
+    for name in sorted(attribute_names(handle), key=_bytes_of):
+        if name == DIGEST:
+            continue
+        try:
+            shape, kind, data = (), "text", _bytes_of(read_text(handle, name))
+        except TypeError:
+            array = np.asarray(handle.attrs[name])
             is_text = array.dtype.kind in "OU"
-            data = "\0".join(map(str, array.ravel().tolist())).encode("utf-8", "surrogateescape")
-            for part in (name, f"{array.shape} {'text' if is_text else array.dtype.str}".encode()):
-                total.update(part + b"\0")
-            total.update(data if is_text else array.tobytes())
+            shape, kind = array.shape, "text" if is_text else array.dtype.str
+            data = _bytes_of("\0".join(map(str, array.ravel().tolist()))) if is_text else array.tobytes()
+        for part in (_bytes_of(name), f"{shape} {kind}".encode()):
+            total.update(part + b"\0")
+        total.update(data)
     return total.hexdigest()
+
+
+def _bytes_of(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _check_attributes(handle: h5py.File, path: Path) -> None:
@@ -305,7 +331,7 @@ def _check_attributes(handle: h5py.File, path: Path) -> None:
         CheckpointError: they are not.
     """
     try:
-        good = DIGEST not in handle.attrs or handle.attrs[DIGEST] == _digest(handle)
+        good = DIGEST not in handle.attrs or read_text(handle, DIGEST) == _digest(handle)
         seen: object = "other attributes than were written"
     except DAMAGE as error:
         if for_want_of_memory(error):
@@ -451,7 +477,7 @@ class CheckpointWriter:
             fillvalue=fill,
             track_times=False,
         )
-        dataset.attrs["unit"] = unit
+        write_text(dataset, "unit", unit)
         self._row_datasets.append(dataset)
         return dataset
 
@@ -475,7 +501,7 @@ class CheckpointWriter:
                 filters |= {"compression": "gzip", "compression_opts": 1, "shuffle": True}
             self._h5.will_hold(data.dtype.itemsize * math.prod(filters["chunks"]))
         dataset = group.create_dataset(name, data=data, track_times=False, **filters)
-        dataset.attrs["unit"] = unit
+        write_text(dataset, "unit", unit)
         # where its chunks come to lie is decided now, not when Python lets go of it: a profiler may hold it for a while
         dataset.flush()
         self._h5.check()
@@ -514,17 +540,17 @@ def writing(
     with whole_hdf5(path) as handle:
         sources = None if captures_root is None else Sources(captures_root)
         out = CheckpointWriter(handle, sources, left_out)
-        out.attrs["stage"] = stage
-        out.attrs["item"] = item
+        write_text(handle, "stage", stage)
+        write_text(handle, "item", item)
         yield out
         record = dict(made_by)
         if out._sources is not None:
             record["sources"] = out._sources.digests
-            out.attrs["source_stats"] = out._sources.stats_json()
-        out.attrs["fingerprint"] = fingerprint(record)
-        out.attrs["made_by"] = json.dumps(record, sort_keys=True)
+            write_text(handle, "source_stats", out._sources.stats_json())
+        write_text(handle, "fingerprint", fingerprint(record))
+        write_text(handle, "made_by", json.dumps(record, sort_keys=True))
         out._finish()
-        out.attrs[DIGEST] = _digest(handle)
+        write_text(handle, DIGEST, _digest(handle))
         handle.flush()
 
 
@@ -585,7 +611,7 @@ class Checkpoint:
             FrameStatus(
                 bool(r["ok"]), r["reason"].decode(), r["note"].decode(), r["message"].decode(errors="ignore")
             )
-            for r in self._h5["status"][:]
+            for r in status_table(self._h5)
         ]
 
     @property

@@ -166,9 +166,13 @@ def _build(
     refused: Callable[[Iterable[str]], Mapping[str, str]] | None,
     fps: float,
 ) -> Catalogue:
+    by_name: dict[tuple[str, str], list[Found]] = {}
+    for found in result.found:
+        by_name.setdefault((found.subject, found.sequence), []).append(found)
     groups: dict[Item, list[Found]] = {}
     raw_names: dict[str, dict[str, str]] = {}
-    for found in result.found:
+    for files in by_name.values():
+        found = files[0]
         item = Item(safe_name(found.subject), safe_name(found.sequence))
         for kind, safe, raw in (
             ("subject", item.subject, found.subject),
@@ -182,8 +186,8 @@ def _build(
                     seen=f"'{known}' and '{raw}', both '{safe}'",
                     todo="Rename one of them.",
                 )
-        groups.setdefault(item, []).append(found)
-    gone = {i.subject for i in groups if withdrawn is not None and withdrawn(i.subject)}
+        groups[item] = files
+    gone = {s for s in {i.subject for i in groups} if withdrawn is not None and withdrawn(s)}
     messages = [
         _unnamed(message, [raw_names["subject"][s] for s in sorted(gone)]) for message in result.messages
     ]

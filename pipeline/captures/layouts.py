@@ -26,6 +26,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from mimicme.pipeline.captures import layout_hints, unread
 from mimicme.pipeline.captures.frame_order import FrameOrder, order_frames, without_sizes
@@ -68,8 +69,7 @@ _WILD = re.compile(r"([*?]|\[[^\]/]*\])")
 _FIELDS = ("subject", "sequence", "frame", "ext")
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """One mesh file that fits the layout.
 
     Attributes:
@@ -237,17 +237,21 @@ def _walk(root: Path, messages: list[str]) -> Iterator[str]:
         if relative and any(e.name == "mimicme.toml" for e in entries):
             messages.append(f"{relative}: left out, it is a workspace.")
             continue
-        for entry in entries:
-            if entry.name.startswith("."):
+        before = f"{relative}/" if relative else ""
+        for entry in entries:  # of a whole database a million
+            own = entry.name
+            if own[0] == ".":
                 continue
-            name = f"{relative}/{entry.name}" if relative else entry.name
-            place = os.path.realpath(entry.path) if entry.is_symlink() else f"{real}/{entry.name}"
-            if entry.is_symlink() and not Path(place).is_relative_to(root):
-                messages.append(f"{name}: left out, the symbolic link leaves the capture folder.")
-            elif entry.is_dir():
-                pending.append((name, place))
-            elif _may_matter(entry.name) and entry.is_file():
-                yield name
+            place = ""
+            if entry.is_symlink():
+                place = os.path.realpath(entry.path)
+                if not Path(place).is_relative_to(root):
+                    messages.append(f"{before}{own}: left out, the symbolic link leaves the capture folder.")
+                    continue
+            if entry.is_dir():
+                pending.append((before + own, place or f"{real}/{own}"))
+            elif _may_matter(own) and entry.is_file():
+                yield before + own
 
 
 def search(root: Path, layout: str = "") -> Search:

@@ -62,14 +62,15 @@ def gaps(frames: Sequence[FrameSource], order: FrameOrder | None = None) -> list
     steps = [b - a for a, b in pairwise(numbers)]
     if not steps:
         return []
-    counts = Counter(steps)
-    usual = min(step for step, count in counts.items() if count == max(counts.values()))
     found = []
-    for (a, b), step in zip(pairwise(frames), steps, strict=True):
-        if 2 * step > 3 * usual and _seconds(a, b) < _SESSION_S:
-            first, last = a.number + usual, b.number - 1
-            lost = max(1, round(step / usual) - 1)
-            found.append(Gap(f"{first} to {last}" if lost > 1 else str(first), lost, True))
+    if min(steps) != max(steps):  # most have all their frames
+        counts = Counter(steps)
+        usual = min(step for step, count in counts.items() if count == max(counts.values()))
+        for (a, b), step in zip(pairwise(frames), steps, strict=True):
+            if 2 * step > 3 * usual and _seconds(a, b) < _SESSION_S:
+                first, last = a.number + usual, b.number - 1
+                lost = max(1, round(step / usual) - 1)
+                found.append(Gap(f"{first} to {last}" if lost > 1 else str(first), lost, True))
     if found or order is None or not order.step_s:
         return found
     for a, b in pairwise(frames):

@@ -73,9 +73,12 @@ def remarks(root: Path, names: Sequence[str], meshes: Iterable[str]) -> list[str
         names: paths below it, in order; meshes: those of them that are read.
     """
     read = frozenset(meshes)
+    unread = [name for name in names if name not in read]
+    if not unread:
+        return []
     frames = _Frames.of(read)
-    doubles = _doubles(names, frames)
-    rest = [name for name in names if name not in read and name not in doubles and not _is_used(name, frames)]
+    doubles = _doubles(unread, frames)
+    rest = [name for name in unread if name not in doubles and not _is_used(name, frames)]
     landmarks = _like_landmarks(root, rest, frames)
     taken = set(landmarks)
     others = [name for name in rest if name not in taken]

@@ -20,7 +20,15 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.checkpoint import FrameStatus, figures_in, fingerprint, unit_of, unit_today
+from mimicme.pipeline.checkpoint import (
+    FrameStatus,
+    figures_in,
+    fingerprint,
+    status_table,
+    unit_of,
+    unit_today,
+)
+from mimicme.pipeline.hdf5_text import attribute_names, read_text
 from mimicme.pipeline.whole_file import whole_file
 
 DECISION = "_decision"
@@ -182,11 +190,12 @@ IndexEntry = tuple[tuple[int, ...], CheckpointSummary | None]
 
 def read_entry(path: Path) -> IndexEntry | None:
     """The entry of the checkpoint at `path`; None when there is none."""
-    signature = _signature(path)
+    signature = file_signature(path)
     return None if signature is None else (signature, _read_summary(path))
 
 
-def _signature(path: Path) -> tuple[int, ...] | None:
+def file_signature(path: Path) -> tuple[int, ...] | None:
+    """What tells one state of a file from another: times, size, inode; None: there is no file."""
     try:
         stat = os.stat(path)
     except OSError:
@@ -347,7 +356,7 @@ class CheckpointIndex:
             self._load(self._aside)
         if self._aside and path.parent.name in self._aside:
             self._load(frozenset())
-        signature, name = _signature(path), str(path)
+        signature, name = file_signature(path), str(path)
         if self._shelved:
             self._take(path.parent.name)
         if signature is None:
@@ -453,10 +462,9 @@ def _read_summary(path: Path) -> CheckpointSummary | None:
     try:
         # not `guarded_file`: it visits every link, and a plan opens every checkpoint of the workspace
         with h5py.File(path, "r") as handle:
-            attrs = handle.attrs
-            record = json.loads(attrs["made_by"])
+            record = json.loads(read_text(handle, "made_by"))
             sources = record.pop("sources", {})
-            table = handle["status"][:]
+            table = status_table(handle)
             rows = np.flatnonzero(~table["ok"] | (table["note"] != b"") | (table["message"] != b""))
             flagged = {
                 int(row): _status(
@@ -468,12 +476,12 @@ def _read_summary(path: Path) -> CheckpointSummary | None:
                 for row in rows
             }
             return CheckpointSummary(
-                str(attrs["fingerprint"]),
+                read_text(handle, "fingerprint"),
                 fingerprint(record),
                 bool(sources),
                 np.asarray(handle["frame"][:], np.int64),
                 flagged,
-                {k: str(attrs[k]) for k in attrs if k.endswith((DECISION, TALLY))},
+                {k: read_text(handle, k) for k in attribute_names(handle) if k.endswith((DECISION, TALLY))},
                 _read_figures(handle, table["ok"]),
             )
     except (OSError, KeyError, ValueError, TypeError, RuntimeError):
@@ -496,7 +504,7 @@ def read_record(path: Path) -> tuple[dict[str, Any], dict[str, str], str]:
 
     Of the last ones that were read it is kept, as long as their files are the same.
     """
-    signature = _signature(path)
+    signature = file_signature(path)
     return ({}, {}, "{}") if signature is None else _read_record(path, signature)
 
 

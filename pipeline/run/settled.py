@@ -222,12 +222,14 @@ class Signatures:
             folders: see `Settled`.
         """
         said = [_described(sequence) for sequence in sequences]
+        failing = self._failing()
         for stage in self._stages:
             said.append(folder_digest(f"{self._root}/{stage}/{subject}"))
-            failed = folder_digest(f"{self._root}/failures/{stage}/{subject}")
-            if (
-                failed != _NOT_THERE
-            ):  # most have none, and the first of a stage changes nothing for the others
+            # most have none, and the first of a stage changes nothing for the others
+            failed = (
+                folder_digest(f"{self._root}/failures/{stage}/{subject}") if stage in failing else _NOT_THERE
+            )
+            if failed != _NOT_THERE:
                 said.append(f"{stage} {failed}")
         for folder in folders:
             found = self._seen.get(folder)
@@ -235,6 +237,15 @@ class Signatures:
                 found = self._seen[folder] = folder_digest(f"{self._captures}/{folder}")
             said.append(f"{folder}\0{found}")
         return text_digest("\n".join(said))
+
+    def _failing(self) -> Collection[str]:
+        """The stages of which there may be records of failures."""
+        try:
+            return frozenset(os.listdir(f"{self._root}/failures"))
+        except FileNotFoundError:
+            return ()
+        except OSError:  # what each of them is found to be, says so
+            return self._stages
 
 
 def _described(sequence: Sequence) -> str:
@@ -261,18 +272,19 @@ def folder_digest(folder: str) -> str:
     except OSError as error:
         return f"-{error.errno}"
     said = []
-    for entry in entries:
+    for entry in entries:  # of a whole database a million
+        name = entry.name
         try:
             if entry.is_dir(follow_symlinks=False):
-                said.append(f"{entry.name}/")
+                said.append(f"{name}/")
                 continue
             if entry.is_symlink():
-                said.append(f"{entry.name}>{os.readlink(entry.path)}")
+                said.append(f"{name}>{os.readlink(entry.path)}")
             stat = entry.stat()
         except OSError as error:
-            said.append(f"{entry.name}-{error.errno}")
+            said.append(f"{name}-{error.errno}")
             continue
-        said.append(f"{entry.name}\0{stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_size} {stat.st_ino}")
+        said.append(f"{name}\0{stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_size} {stat.st_ino}")
     said.sort()
     return text_digest("\n".join(said))
 

@@ -236,6 +236,10 @@ class Workspace:
 
         Raises: as `catalogue`.
         """
+        with catalogues.no_garbage_collection():
+            return self._search()
+
+    def _search(self) -> Catalogue:
         own = self._declared.own
         mapping = read_mapping(self._declared.path(own.expressions.file)) if own.expressions.file else None
         found = catalogues.build(

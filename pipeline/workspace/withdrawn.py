@@ -48,6 +48,8 @@ class Withdrawn:
                 todo="Put it back from a backup of the workspace. Without it nobody can say whose captures may be "
                 "used; if it is lost, leave out who withdrew in the table of subjects, and remove withdrawn.key.",
             )
+        if not listed:
+            return lambda name: False
         return lambda name: any(_hashed(one, k) in listed for one in _spellings(name) for k in (key, b""))
 
     def add(self, name: str) -> None:

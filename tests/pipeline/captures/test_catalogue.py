@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from shared_helpers import touch
 
+from mimicme.pipeline.captures import catalogue as catalogues
 from mimicme.pipeline.captures.catalogue import build, unknown_labels
 from mimicme.pipeline.captures.expressions import LABELS, label_of, read_mapping
 from mimicme.pipeline.errors import InputError
@@ -163,3 +164,14 @@ def test_names_that_say_nothing_are_told_with_how_to_say_it() -> None:
     assert said.startswith("2 of 4 sequences are labelled as they are called") and "--expressions" in said
     assert "'jawdrop' (1)" in said and "'wink' (1)" in said
     assert unknown_labels((one("jawdrop"), one("wink")), {"jawdrop": "gape", "s1/wink": "wink_left"}) == []
+
+
+def test_each_name_is_looked_at_once_however_many_frames_bear_it(tmp_path, monkeypatch):
+    touch(tmp_path, *(f"S{s}/e{e}/{k}.obj" for s in range(2) for e in range(3) for k in range(5)))
+    asked, spelled = [], []
+    safe = catalogues.safe_name
+    monkeypatch.setattr(catalogues, "safe_name", lambda name: spelled.append(name) or safe(name))
+    monkeypatch.setattr(catalogues, "_renamed", lambda found: ())
+    found = build(tmp_path, withdrawn=lambda subject: asked.append(subject) or False)
+    assert found.frame_count == 30
+    assert sorted(asked) == ["S0", "S1"] and len(spelled) == 2 * 6

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from shared_helpers import touch
 
+from mimicme.pipeline.captures import unread
 from mimicme.pipeline.captures.layouts import search
 from mimicme.pipeline.captures.unread import remarks
 from mimicme.pipeline.errors import InputError
@@ -150,3 +151,9 @@ def test_captures_that_are_still_packed(tmp_path):
     (tmp_path / "S1/a/0.obj").unlink()
     with pytest.raises(InputError, match="unpack what is in it"):
         search(tmp_path)
+
+
+def test_of_files_that_are_all_read_nothing_is_asked(tmp_path, monkeypatch):
+    names = [f"S1/a/{k}.obj" for k in range(4)]
+    monkeypatch.setattr(unread, "ending_of", lambda name: pytest.fail(f"{name} was looked at"))
+    assert remarks(tmp_path, names, names) == []

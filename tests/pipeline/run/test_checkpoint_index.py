@@ -94,8 +94,10 @@ def test_in_a_block_each_file_is_looked_at_once_and_anew_in_one_within(make, fak
     go(workspace, fake)
     path = workspace.checkpoint("read", Item("S1", "neutral"))
     index, looks = CheckpointIndex(workspace.root, workspace.checkpoint_index), []
-    signature = checkpoint_index._signature
-    monkeypatch.setattr(checkpoint_index, "_signature", lambda path: looks.append(path) or signature(path))
+    signature = checkpoint_index.file_signature
+    monkeypatch.setattr(
+        checkpoint_index, "file_signature", lambda path: looks.append(path) or signature(path)
+    )
     assert index.known(path) is None and not looks
     with index.each_once():
         there, summary = index.look(path)

@@ -312,3 +312,22 @@ def test_what_would_make_a_release_is_the_same_taken_item_by_item(make, fake):
     assert pickle.loads(pickle.dumps(given)) == dict(given) == given
     assert set(given) and all(path == plan.checkpoint(name, done.item) for name, path in given.items())
     assert "nothing" not in given
+
+
+def test_folders_of_failures_are_looked_at_where_a_stage_has_some(make, fake, looked, monkeypatch):
+    workspace = run_twice(make, fake, looked)
+    seen = []
+    real = settled.folder_digest
+    monkeypatch.setattr(settled, "folder_digest", lambda folder: seen.append(folder) or real(folder))
+    stages, folder = STAGE_NAMES[:-1], workspace.root / "failures" / "fit" / "S1"
+
+    def signature() -> str:
+        seen.clear()
+        return settled.Signatures(workspace.root, workspace.captures.root, stages).take("S1", (), ("S1/a",))
+
+    before = signature()
+    assert len(seen) == len(stages) + 1
+    folder.mkdir(parents=True)
+    (folder / "neutral.json").write_text("{}")
+    assert signature() != before
+    assert len(seen) == len(stages) + 2 and str(folder) in seen
