@@ -184,7 +184,8 @@ class Neutrals:
     def sentences(self, subjects: Iterable[str]) -> list[str]:
         """A sentence for each of the subjects whose neutral had to be looked for, or is lacking, and for the rest of
         many."""
-        said, count = [], 0
+        said: list[str] = []
+        count = 0
         for subject in sorted(subjects):
             enough = len(said) == MOST_CHOICES
             # of the rest of many it is not asked which is the calmest: that opens a checkpoint a sequence
