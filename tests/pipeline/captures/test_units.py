@@ -139,7 +139,7 @@ def test_a_half_seen_face_is_no_other_unit() -> None:
 
 def test_a_wrong_declared_unit_is_refused() -> None:
     metres = evidence(0.001)
-    with pytest.raises(FrameRejected, match="--unit"):
+    with pytest.raises(FrameRejected, match=r"Correct `unit` in \[captures\] of mimicme.toml"):
         units.check_frame(metres, [metres], units.decide_unit([metres], "mm"))
 
 
