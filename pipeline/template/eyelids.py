@@ -43,6 +43,8 @@ ACROSS = (0.5, 0.7)
 """The same from the middle of the eye towards its corners: these do not close, and free skin beside them drifts.
 Chosen on one person each of two makers of captures: without it the skin beside the nose was off by up to 1.3 mm more,
 and with 0.35 and 0.6 the lids were held back at the corners."""
+ABOVE_MM = 3.0
+"""Across the line between the rims, so far it takes from a lower lid to an upper one."""
 CLOSES_MM = (1.0, 2.0)
 """Mean approach of the rims up to which an eye does not close, and from which on it does: rims that were led by
 landmarks with 1 mm of noise tremble by less than the first."""
@@ -82,7 +84,7 @@ class Lids:
     """The eyes of a template, for what moves its vertices after they were registered.
 
     Attributes:
-        near: (V,) 1 on the skin of its lids, 0 far from them; of `around_lids`.
+        near: (V,) 1 on the skin of its upper lids, 0 far from them and below the line between the rims.
     """
 
     def __init__(self, template: Template) -> None:
@@ -95,7 +97,7 @@ class Lids:
         for eye, shown in zip(EYES, patches(vertices, marks), strict=True):
             rims = find_rims(vertices, faces, marks, eye)
             self._rims.append(rims)
-            self.near = np.maximum(self.near, around_lids(vertices, rims))
+            self.near = np.maximum(self.near, around_lids(vertices, rims) * _above(vertices, rims))
             patch = find_patch(vertices, faces, shown)
             if patch is not None:
                 self._eyes.append((patch, rims))
@@ -142,6 +144,14 @@ def around_lids(neutral: Floats, rims: Rims) -> Floats:
     distance = cKDTree(np.concatenate([middle + half, middle - half])).query(neutral)[0] / width
     across = np.abs((neutral - middle.mean(axis=0)) @ way) / width**2
     return _falling(distance, *REACH) * _falling(across, *ACROSS)
+
+
+def _above(vertices: Floats, rims: Rims) -> Floats:
+    """(V,) 1 above the line between an eye's rims in a shape (V, 3), mm, canonical frame, 0 below it."""
+    middle = rims.middle @ vertices
+    order = np.argsort(middle[:, 0])
+    height = np.interp(vertices[:, 0], middle[order, 0], middle[order, 1])
+    return np.asarray(np.clip((vertices[:, 1] - height) / ABOVE_MM + 0.5, 0, 1))
 
 
 def _falling(x: Floats, first: float, last: float) -> Floats:

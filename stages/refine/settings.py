@@ -20,7 +20,7 @@ class RefineSettings:
             alike.
         levels: number of pyramid levels of the optical flow in the first iteration.
         smoothing_mm: length over which the displacement of a vertex reaches to neighbours without optical flow; on
-            lids two fifths of it.
+            upper lids two fifths of it.
         max_shift_mm: longest displacement of a vertex along the surface.
         max_distance_mm: largest distance of the scan from the registered surface at which it gives colour.
         anchor_frames: number of near-neutral frames of each sequence that the subject's reference is the mean of, fewer

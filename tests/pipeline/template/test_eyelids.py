@@ -84,11 +84,13 @@ def test_it_stays_tucked_in_when_the_lids_move_and_only_then(
     np.testing.assert_array_equal(lids.kept_tucked(template.vertices, moved), moved)
 
 
-def test_the_skin_of_lids_and_whether_they_close(template: Template, eye, shut: np.ndarray) -> None:
+def test_the_skin_of_upper_lids_and_whether_they_close(template: Template, eye, shut: np.ndarray) -> None:
     lids, (_, rims) = Lids(template), eye
     rim = rims.middle @ template.vertices
-    amid = np.linalg.norm(template.vertices - rim[len(rim) // 2], axis=1)
-    assert (lids.near[amid < 10] > 0.9).all()
+    way = template.vertices - rim[len(rim) // 2]
+    amid = np.linalg.norm(way, axis=1) < 10
+    assert (lids.near[amid & (way[:, 1] > 4)] > 0.9).all()
+    assert (lids.near[amid & (way[:, 1] < -4)] == 0).all()
     marks = template.landmarks()
     for far in (8, 19, 30, 33, 48, 54):  # chin, brow, nose, corners of the mouth
         assert lids.near[np.linalg.norm(template.vertices - marks[far], axis=1).argmin()] < 0.5
