@@ -8,9 +8,10 @@ mesh follows these targets t and is smooth where they are few or uncertain,
     sum_i a_i c_i^3 |d_i - t_i|^2 + sum_(i,j) l_i l_j |d_i - d_j|^2,
 
 with area a, confidence c and the smoothing length l, less on upper lids (`LIDS_SMOOTHING`); displaced vertices are then
-projected back onto the registered surface, so that the displacement is tangential and the shape is kept.  The texture that they give is the same one read elsewhere (warp.py): a frame is baked once.  Comparing and displacing is
-repeated; d is the whole displacement from the registered vertices, t too: of each step's alone, what is seen badly
-would add up from step to step and from frame to frame.
+projected back onto the registered surface, so that the displacement is tangential and the shape is kept.  The texture
+that they give is the same one read elsewhere (warp.py): a frame is baked once.  Comparing and displacing is repeated; d
+is the whole displacement from the registered vertices, t too: of each step's alone, what is seen badly would add up
+from step to step and from frame to frame.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ CONFIDENCE_POWER = 3
 """Power of the confidence that a target weighs with: shadows and wrinkles agree a little, and are wrong.  On three
 expressions of `synth` the error falls from 4 to 3 by 3 %, with noise, too."""
 LIDS_SMOOTHING = 0.4
-"""Smoothing length on upper lids, in that elsewhere.  Between rim and brow a registration is off by a centimetre's slide
-and, a few millimetres on, by nothing; the grain there is weak, and what strong grain beside it says, the brow's, was
+"""Smoothing length on upper lids, in that elsewhere.  Between rim and brow a registration is off by some millimetres
+and, a few farther on, by nothing; the grain there is weak, and what strong grain beside it says, the brow's, was
 carried down to the rim and took part of a closing lid's way back.  A wink of `synth`, skin 5 to 15 mm above the rim:
 off by 0.48 mm with 1, by 0.31 with 0.4; 0.33 and 0.47 do the same.  Lower lids move by little: held less as well, they
 follow the shading of an eye that closes (of another maker, 0.35 mm off, then 0.43)."""
