@@ -300,7 +300,9 @@ def _displaced(given: _Sequence, rows: list[int], out: CheckpointWriter) -> Iter
         try:
             with frame_numerics():
                 frame = given.refiner.frame(source, shape, pose, skin, baked)
-                d, before = given.refiner.refine(frame, given.reference.comparable, start)
+                d, before = given.refiner.refine(
+                    frame, given.reference.comparable, start, given.reference.vertices
+                )
         except FrameRejected as error:
             out.note(row, "not-refined", str(error))
             continue
@@ -370,7 +372,7 @@ def _finished(given: _Sequence, displaced: _Displaced) -> _Finished:
 
 STAGE = Stage(
     name="refine",
-    version=14,
+    version=15,
     settings=RefineSettings,
     needs=("ingest", "register", "repass"),
     compute=compute,

@@ -14,11 +14,13 @@ class RefineSettings:
     Attributes:
         enabled: whether vertices are refined photometrically, by optical flow; without it they stay as registered.
         size: side length of the textures that are compared, 128 to 2048 (texels).
-        iterations: number of times that a frame is compared with the reference and moved.
+        iterations: number of times that a frame is compared with the reference and moved; two more where an eye
+            closes.
         window_texels: standard deviation of the optical flow's Gaussian window, inside which texels are taken to move
             alike.
         levels: number of pyramid levels of the optical flow in the first iteration.
-        smoothing_mm: length over which the displacement of a vertex reaches to neighbours without optical flow.
+        smoothing_mm: length over which the displacement of a vertex reaches to neighbours without optical flow; on
+            upper lids two fifths of it.
         max_shift_mm: longest displacement of a vertex along the surface.
         max_distance_mm: largest distance of the scan from the registered surface at which it gives colour.
         anchor_frames: number of near-neutral frames of each sequence that the subject's reference is the mean of, fewer

@@ -18,20 +18,10 @@ from scipy import sparse
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import vertex_areas
-from mimicme.pipeline.template.eyelids import LEAST_OPEN, Rims
+from mimicme.pipeline.template.eyelids import around_lids, closing
 from mimicme.stages.register.levels import Levels
 from mimicme.stages.register.stiffness import affine_stiffness, graph_laplacian
 
-REACH = (0.4, 0.8)
-"""Distance from the rims, in widths of the eye, up to which skin is free to stay where it was fitted, and from which on
-it is held as all skin is: 12 mm, where upper lids end and cheeks begin, and 24."""
-ACROSS = (0.5, 0.7)
-"""The same from the middle of the eye towards its corners: these do not close, and free skin beside them drifts.
-Chosen on one person each of two makers of captures: without it the skin beside the nose was off by up to 1.3 mm more,
-and with 0.35 and 0.6 the lids were held back at the corners."""
-CLOSES_MM = (1.0, 2.0)
-"""Mean approach of the rims up to which an eye does not close, and from which on it does: rims that were led by
-landmarks with 1 mm of noise tremble by less than the first."""
 SMOOTH_MM = 2.0
 """A wave of 2 pi times this length, in the motion of the lids, becomes rest by a half, one half as long by a
 seventeenth: landmarks of a lid are 8 mm apart, and one that is off makes a wave of about twice that."""
@@ -52,7 +42,7 @@ class LidMotion:
 
     def __init__(self, neutral: Floats, levels: Levels) -> None:
         self._neutral, self._levels, self._rims = neutral, levels, levels.rims
-        self._free = [_around(neutral, rims) for rims in levels.rims]
+        self._free = [around_lids(neutral, rims) for rims in levels.rims]
         self._smooth: dict[int, Smoothing] = {}
 
     def followed(self, rest: Floats, found: Floats) -> Floats:
@@ -113,39 +103,3 @@ class Smoothing:
         smooth = displacement.copy()
         smooth[self._near] = self._solve(self._data @ displacement[self._near])
         return smooth
-
-
-def closing(rims: Rims, rest: Floats, found: Floats) -> float:
-    """0: an eye of a shape (V, 3), mm, is as open as at rest, (V, 3), or more; 1: it closes, by `CLOSES_MM`."""
-    before, after = rims.rows @ rest, rims.rows @ found
-    middle = rims.middle @ rest
-    across = middle[-1] - middle[0]
-    width = max(float(np.linalg.norm(across)), 1e-9)
-    up = before.mean(axis=0)
-    up = up - (up @ across) * across / width**2
-    opening = float(np.linalg.norm(up))
-    if not opening > LEAST_OPEN * width:  # closed at rest: that says nothing of how it closes
-        return 0.0
-    by = opening - float(after.mean(axis=0) @ up) / opening
-    if not np.isfinite(by):
-        return 0.0
-    return float(np.clip((by - CLOSES_MM[0]) / (CLOSES_MM[1] - CLOSES_MM[0]), 0, 1))
-
-
-def _around(neutral: Floats, rims: Rims) -> Floats:
-    """(V,) 1 on the lids of an eye, 0 far from them."""
-    from scipy.spatial import cKDTree
-
-    half = rims.rows @ neutral / 2
-    middle = rims.middle @ neutral
-    way = middle[-1] - middle[0]
-    width = max(float(np.linalg.norm(way)), 1e-9)
-    distance = cKDTree(np.concatenate([middle + half, middle - half])).query(neutral)[0] / width
-    across = np.abs((neutral - middle.mean(axis=0)) @ way) / width**2
-    return _falling(distance, *REACH) * _falling(across, *ACROSS)
-
-
-def _falling(x: Floats, first: float, last: float) -> Floats:
-    """1 up to the first, 0 from the last on, without a kink."""
-    t = np.clip((x - first) / (last - first), 0, 1)
-    return np.asarray(1 - t * t * (3 - 2 * t))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small import no_layout, write_small_template
@@ -80,6 +82,32 @@ def test_it_stays_tucked_in_when_the_lids_move_and_only_then(
     np.testing.assert_array_equal(kept[others], moved[others])
     # an open eye's stays where it is put
     np.testing.assert_array_equal(lids.kept_tucked(template.vertices, moved), moved)
+
+
+def test_the_skin_of_upper_lids_and_whether_they_close(template: Template, eye, shut: np.ndarray) -> None:
+    lids, (_, rims) = Lids(template), eye
+    rim = rims.middle @ template.vertices
+    way = template.vertices - rim[len(rim) // 2]
+    amid = np.linalg.norm(way, axis=1) < 10
+    assert (lids.near[amid & (way[:, 1] > 4)] > 0.9).all()
+    assert (lids.near[amid & (way[:, 1] < -4)] == 0).all()
+    marks = template.landmarks()
+    for far in (8, 19, 30, 33, 48, 54):  # chin, brow, nose, corners of the mouth
+        assert lids.near[np.linalg.norm(template.vertices - marks[far], axis=1).argmin()] < 0.5
+    assert (lids.near[np.linalg.norm(template.vertices - marks[57], axis=1) < 15] == 0).all()
+    assert lids.close(template.vertices, shut)
+    assert not lids.close(template.vertices, template.vertices)
+    assert not lids.close(shut, template.vertices)
+    nobody = Lids(
+        replace(
+            template,
+            landmark_names=template.landmark_names[:1],
+            landmark_vertices=template.landmark_vertices[:1],
+            landmark_weights=template.landmark_weights[:1],
+        )
+    )
+    assert not nobody.near.any()
+    assert not nobody.close(template.vertices, shut)
 
 
 @pytest.fixture(scope="module")

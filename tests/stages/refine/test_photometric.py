@@ -14,7 +14,16 @@ from scipy.ndimage import shift as shifted
 from mimicme.pipeline.geometry.mesh import adjacency, corners, edges, triangle_normals
 from mimicme.pipeline.texture.baking import open_source
 from mimicme.pipeline.texture.flow import Flow
-from mimicme.stages.refine.photometric import Drift, Parameters, Refiner, better, gain
+from mimicme.stages.refine import photometric
+from mimicme.stages.refine.photometric import (
+    LIDS_ROUNDS,
+    LIDS_SMOOTHING,
+    Drift,
+    Parameters,
+    Refiner,
+    better,
+    gain,
+)
 from mimicme.stages.refine.settings import RefineSettings
 from mimicme.stages.refine.unfolding import Around
 
@@ -120,6 +129,74 @@ def test_a_start_is_used_only_where_it_is_nearer(refiner, reference):
         left[name] = np.linalg.norm(vertices + d - truth, axis=1)[inner(refiner)].mean()
     assert left["good"] < 0.1 < left["none"]
     assert left["wrong"] == left["none"]
+
+
+def lid_like(monkeypatch, near, closes: bool) -> Refiner:
+    """A refiner of a finer dome that takes vertices where `near` (V, 3) -> (V,) says so for lids."""
+    template = faces.template(72)
+    lids = SimpleNamespace(
+        near=near(template.vertices),
+        close=lambda rest, found: closes,
+        kept_tucked=lambda before, after: after,
+    )
+    monkeypatch.setattr(photometric, "Lids", lambda template: lids)
+    return Refiner(template, PARAMETERS)
+
+
+def closing_lid(p):
+    """Skin slides down, most in the middle of a band as high as a lid; beside it nothing does."""
+    p = np.asarray(p)
+    return np.stack([0 * p[..., 0], -2.5 * np.clip(1 - np.abs(p[..., 1]) / 8, 0, 1)], axis=-1)
+
+
+def weak_grain(seed: int):
+    """Skin whose grain is weak in that band."""
+    image = faces.photograph_with_noise(seed, sigma=0.0).astype(np.float64)
+    mm = (np.arange(faces.PIXELS) / faces.PIXELS - 0.5) * 1.3 * faces.SIDE
+    contrast = np.where(np.abs(mm) < 8, 0.1, 1.0)[:, None, None]
+    weak = image.mean() + contrast * (image - image.mean())
+    noise = np.random.default_rng(seed).normal(scale=1.0, size=(faces.PIXELS, faces.PIXELS, 1))
+    return np.clip(weak + noise, 0, 255).astype(np.uint8)
+
+
+def test_skin_of_lids_is_not_held_back_by_strong_grain_beside_it(monkeypatch):
+    left = []
+    for share in (0.0, 1.0):
+        refiner = lid_like(monkeypatch, lambda v, share=share: np.full(len(v), share), closes=False)
+        vertices = refiner.template.vertices
+        reference = refiner.comparable(source_of(refiner, weak_grain(1)), vertices)
+        frame = refiner.frame(source_of(refiner, weak_grain(2), flow=closing_lid), vertices, STILL)
+        d, _ = refiner.refine(frame, reference, np.zeros_like(vertices))
+        truth = faces.on_dome(vertices[:, :2] + closing_lid(vertices[:, :2]))
+        lid = inner(refiner) & (np.abs(vertices[:, 1]) < 5)
+        left.append(np.linalg.norm(vertices + d - truth, axis=1)[lid].mean())
+    assert left[1] < 0.75 * left[0]
+
+
+def test_what_is_near_a_lid_alone_is_held_less(monkeypatch):
+    half = lid_like(monkeypatch, lambda v: (v[:, 0] > 0).astype(float), closes=False)
+    plain = lid_like(monkeypatch, lambda v: np.zeros(len(v)), closes=False)
+    edge = half.field.laplacian - plain.field.laplacian
+    left = half.template.vertices[:, 0] < -2
+    right = half.template.vertices[:, 0] > 2
+    assert abs(edge[left][:, left]).max() == 0
+    one, other = (r.field.laplacian[right][:, right].diagonal() for r in (half, plain))
+    np.testing.assert_allclose(one, LIDS_SMOOTHING**2 * other)
+    # what is carried is carried both ways alike, and a motion of everything costs nothing
+    assert abs(half.field.laplacian - half.field.laplacian.T).max() < 1e-12
+    np.testing.assert_allclose(np.asarray(half.field.laplacian.sum(axis=1)), 0, atol=1e-9)
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_an_eye_that_closes_takes_further_rounds(monkeypatch, closes):
+    refiner = lid_like(monkeypatch, lambda v: np.zeros(len(v)), closes)
+    vertices = refiner.template.vertices
+    reference = refiner.comparable(source_of(refiner, faces.skin()), vertices)
+    frame = refiner.frame(source_of(refiner, faces.skin()), vertices, STILL)
+    between, rounds = Refiner.between, []
+    monkeypatch.setattr(Refiner, "between", lambda *given: rounds.append(1) or between(*given))
+    refiner.refine(frame, reference, np.zeros_like(vertices), vertices)
+    assert len(rounds) == PARAMETERS.iterations + (LIDS_ROUNDS if closes else 0)
 
 
 def test_no_displacement_is_longer_than_the_limit(refiner, reference):

@@ -266,10 +266,11 @@ def test_settings_out_of_range_are_refused(wrong):
 def test_a_frame_that_drifts_more_afterwards_stays_as_it_was_registered(tmp_path, monkeypatch, worse):
     """Whatever the flow says: a shift that takes the texture further from the reference's is not kept."""
     paths = write_sequence(tmp_path, NEUTRAL, [0.0, 0.0, 0.0], jitter=0.1)
-    real = Refiner.refine
+    real, rests = Refiner.refine, []
 
-    def astray(self, frame, reference, start):
-        shift, before = real(self, frame, reference, start)
+    def astray(self, frame, reference, start, rest):
+        shift, before = real(self, frame, reference, start, rest)
+        rests.append(rest)
         return (shift + [0.5, -0.4, 0.0] if worse else shift), before
 
     monkeypatch.setattr(Refiner, "refine", astray)
@@ -291,3 +292,7 @@ def test_a_frame_that_drifts_more_afterwards_stays_as_it_was_registered(tmp_path
         assert (drift <= before).all()
         of_one_ruler = {np.float32(one.median) for one in read}
         assert {*drift, *before} <= of_one_ruler
+        # whether an eye closes is told from the subject's neutral
+        assert len(rests) == 3
+        for rest in rests:
+            np.testing.assert_allclose(rest, refined["reference/vertices"][:], atol=1e-4)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.landmarks import GROUPS
+from mimicme.pipeline.template.eyelids import CLOSES_MM
 from mimicme.stages.register.levels import build_levels
-from mimicme.stages.register.lid_motion import CLOSES_MM, LidMotion, Smoothing
+from mimicme.stages.register.lid_motion import LidMotion, Smoothing
 from mimicme.stages.register.track import SequenceTracker
 
 SPACING = 2.0
