@@ -22,6 +22,7 @@ from mimicme.stages.register import STAGE, fit
 from mimicme.stages.register import compute as run_stage
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 from mimicme.stages.register.fit import FitTarget
+from mimicme.stages.register.found_motion import FoundPoints
 from mimicme.stages.register.levels import Levels, build_levels
 from mimicme.stages.register.quality import notes
 from mimicme.stages.register.settings import PRESETS, RegisterSettings
@@ -629,6 +630,36 @@ def test_the_head_is_where_its_surface_is_and_not_where_found_landmarks_turn_it(
     assert placed[above].mean() < 0.92 * by_landmarks[above].mean()
     assert placed[below].mean() < 0.85 * by_landmarks[below].mean()
     assert placed.mean() < 0.97 * by_landmarks.mean()
+
+
+def test_points_that_a_detector_sees_elsewhere_in_every_frame_do_not_lead_a_face_at_rest(dome):
+    """It is told by the sequence's other frames; a sequence that says nothing is followed as it is."""
+    frames = [replace(dome.frame(k, 0.0, landmark_noise_mm=0.8), detected=DETECTED) for k in range(1, 6)]
+    found = [FoundPoints(frame.number, frame.landmarks, DETECTED) for frame in frames]
+
+    def error(hear: list[FoundPoints], frame: Frame) -> float:
+        tracker = dome.tracker(dome.truth(0.0))
+        tracker.hear(hear)
+        return dome.apart(in_scan(tracker.register(frame)), dome.truth(0.0)).mean()
+
+    assert error(found, frames[2]) < 0.8 * error([], frames[2])
+    by_hand = replace(frames[2], detected=~DETECTED)
+    assert error(found, by_hand) == error([], by_hand)
+
+
+def test_points_that_go_far_are_followed_however_much_they_tremble(dome):
+    frames = [
+        replace(dome.frame(k, amount, landmark_noise_mm=0.4), detected=DETECTED)
+        for k, amount in enumerate((0.0, 0.5, 1.0, 0.5, 0.0))
+    ]
+    tracker, alone = dome.tracker(dome.truth(0.0)), dome.tracker(dome.truth(0.0))
+    tracker.hear([FoundPoints(frame.number, frame.landmarks, DETECTED) for frame in frames])
+    moved = dome.truth(1.0) - dome.truth(0.0)
+
+    def share(by: SequenceTracker) -> float:
+        return float(((in_scan(by.register(frames[2])) - dome.truth(0.0)) * moved).sum() / (moved**2).sum())
+
+    assert share(tracker) > 0.98 * share(alone)
 
 
 def test_landmarks_by_hand_place_the_head_themselves(dome, monkeypatch):
