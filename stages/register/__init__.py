@@ -94,6 +94,7 @@ def compute(task: Task[RegisterSettings], out: CheckpointWriter) -> None:
             return frames.load(row, frames.align.pose(row))
 
         tracker = SequenceTracker(template, levels, settings, *neutral)
+        tracker.hear(frames.found_points())
         mine = range(len(numbers)) if task.part is None else task.part.rows(len(numbers))
         found: dict[int, Registered] = {}
         if task.parts:

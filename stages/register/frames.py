@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from mimicme.pipeline.arrays import Floats
-from mimicme.pipeline.geometry.mesh import Mesh
+from mimicme.pipeline.geometry.mesh import Mesh, inverse, transform
+from mimicme.pipeline.landmarks import GROUPS
 from mimicme.pipeline.scan import has_image, load_colored, load_scan, vertex_colors
 from mimicme.pipeline.stage import Task
 from mimicme.stages.align.checkpoint import AlignCheckpoint
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
+from mimicme.stages.register.found_motion import FoundPoints
 from mimicme.stages.register.track import Frame
 
 
@@ -52,6 +54,17 @@ class Frames:
             vertex_colors(*load_colored(self.ingest, row, scan)[:2]) if coloured and colors else None,
             self.landmarks.shown_shut(row),
         )
+
+    def found_points(self) -> list[FoundPoints]:
+        """What a detector found in the frames that align has placed, in the order of time."""
+        return [self._found(row) for row in self.align.ok_rows]
+
+    def _found(self, row: int) -> FoundPoints:
+        landmarks, confidence = self.landmarks_and_confidence(row)
+        use = self.landmarks.detected(row) & (confidence > 0) & np.isfinite(landmarks).all(axis=1)
+        use[GROUPS["jaw"]] = False  # see `Frame.known`
+        in_canonical = transform(inverse(self.align.pose(row)), np.where(use[:, None], landmarks, 0.0))
+        return FoundPoints(self.numbers[row], in_canonical, use)
 
     def _coloured(self, row: int, scan: Mesh) -> bool:
         """Whether landmarks that were found were found in colours."""

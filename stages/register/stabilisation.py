@@ -88,6 +88,8 @@ def refine_pose(
     normals = vertex_normals(vertices, faces)[::step]
     points = vertices[::step]
     share = np.ones(len(points)) if weights is None else weights[::step]
+    if not share.all():
+        normals, points, share = normals[share > 0], points[share > 0], share[share > 0]
     for _ in range(REFINEMENT_STEPS):
         now = transform(motion, points)
         found = scan.targets(now, normals @ motion[:3, :3].T, scale_mm, min_cosine, 4 * scale_mm)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,6 +37,7 @@ from mimicme.stages.register.fit import (
     Step,
     annealed,
 )
+from mimicme.stages.register.found_motion import FoundPoints, believed, noise_mm
 from mimicme.stages.register.levels import Levels
 from mimicme.stages.register.lid_motion import LidMotion
 from mimicme.stages.register.mouth_light import Mouth, light_between_lips
@@ -67,6 +68,12 @@ BROWS[GROUPS["left_eyebrow"]] = BROWS[GROUPS["right_eyebrow"]] = True
 NOSE_RIDGE = np.zeros(N_LANDMARKS, bool)
 NOSE_RIDGE[27:30] = True
 """Three points that share out a line without marks: where on it they lie is a bias of the detector."""
+SKULL_LANDMARKS = np.zeros(N_LANDMARKS, bool)
+for _group in ("left_eyebrow", "right_eyebrow", "nose", "left_eye", "right_eye"):
+    SKULL_LANDMARKS[GROUPS[_group]] = True
+"""Those which together tell about where the head is; iBUG-68."""
+COARSE_HEAD_MM = 2.0
+"""Residual scale at which a head that landmarks have placed is first brought onto its scan."""
 LARGEST_SCALE = 1.5
 """How much larger or smaller than the template a person may be; what goes beyond is a wrong landmark file."""
 MAX_GAP = 3
@@ -312,6 +319,12 @@ class SequenceTracker:
             anatomy.assessor.spread,
         )
         self._previous: Previous | None = None
+        self._found: Sequence[FoundPoints] = ()
+        self._noise: Floats | None = None
+
+    def hear(self, found: Sequence[FoundPoints]) -> None:
+        """What a detector found in all frames of the sequence, in the order of time: it tells how far to believe it."""
+        self._found, self._noise = found, None
 
     def _open_eyes_of(self, neutral: Floats | None) -> Floats:
         """(68, 3) landmarks with open eyes: the person's own, whose lids may be narrow, but the template's of an eye
@@ -437,10 +450,16 @@ class SequenceTracker:
         weights[known] *= landmark_weights(carried[known], landmarks[known], settings.landmark_smoothing_mm)
         fit_target = FitTarget(target, landmarks, weights)
         self._fitter = self._fitters.of(*self._closed_eyes(shown, target))
+        head = self._head_on(fit_target, frame.detected, None if before is None else before.skin)
+        rest = self._rest
+        if head is not None:
+            rest, start = transform(head, rest), start @ head[:3, :3].T
+            fit_target = replace(fit_target, landmarks=self._believed(fit_target, frame.detected, head))
         start = start + self._fitter.warp(
-            self._rest + start, fit_target, settings.landmark_smoothing_mm, self.neutral is not None
+            rest + start, fit_target, settings.landmark_smoothing_mm, self.neutral is not None
         )
-        rest, start = self._with_head_motion(self._rest, start)
+        if head is None:
+            rest, start = self._with_head_motion(rest, start)
         skin = self._share(rest + start, target, None) if before is None else before.skin
         free = weights_of(skin)
         coarse_target = replace(fit_target, skin=free)
@@ -467,7 +486,8 @@ class SequenceTracker:
         displacement = self._fine(rest, fit_target, displacement)
         # assessed from a shape at rest that no landmark has moved: else one that is left out is followed already
         rest, displacement = rest - lids, displacement + lids
-        result = self._stabilised(frame, frame.pose, rest, displacement, fit_target, known, as_bytes(skin))
+        judged = replace(fit_target, landmarks=landmarks)  # as they were found
+        result = self._stabilised(frame, frame.pose, rest, displacement, judged, known, as_bytes(skin))
         stabilised = result.vertices.astype(np.float64)
         if self.neutral is None:
             self.neutral, self.neutral_number = stabilised, frame.number
@@ -516,6 +536,47 @@ class SequenceTracker:
         if moved is None:
             return rest, displacement, steps[len(wide) :]
         return rest + moved, displacement, steps[-AROUND_EARS:]
+
+    def _head_on(self, fit_target: FitTarget, detected: Bools, skin: Floats | None) -> Floats | None:
+        """(4, 4) the motion that brings the head of the person's neutral onto a scan; None while there is no neutral,
+        where landmarks by hand tell it, and where hardly any does above the mouth.
+
+        Where the head is, found landmarks tell as badly as where they are themselves; the surface of a known shape
+        tells it exactly, once they have led to it.  Skin far from landmarks begins from there, and not from where
+        these have turned it.  The landmarks are followed as they were found: moved with the head, those of mouth and
+        brows were farther off (three people of `mimicme synth`: `feature` 0.92 mm, and 0.85 as they were).
+
+        Args:
+            detected: (68,) True where a landmark was found by a detector.
+            skin: (V,) how sure it is that the scan shows skin, as in the frame before; None where there is none.
+        """
+        weights = np.where(SKULL_LANDMARKS, fit_target.weights, 0.0)
+        use = weights > 0
+        if self.neutral is None or use.sum() < MIN_LANDMARKS or not (detected & use).any():
+            return None
+        head = head_motion(self.levels.fine.landmarks @ self.neutral, fit_target.landmarks, weights)
+        level, scan, min_cosine = self.levels.coarse, fit_target.scan, self._fitter.rejection.min_cosine
+        if skin is None:
+            skin = self._share(transform(head, self.neutral), scan, None)
+        bone = ((self._skull > 0) * weights_of(skin))[level.index]
+        for scale in (COARSE_HEAD_MM, self.settings.scale_end_mm):
+            placed = transform(head, self.neutral[level.index])
+            head = refine_pose(placed, level.faces, scan, scale, min_cosine, bone) @ head
+        return head
+
+    def _believed(self, fit_target: FitTarget, detected: Bools, head: Floats) -> Floats:
+        """(68, 3) landmarks of a frame, those `detected` (68,) with as much of their motion from the neutral as is
+        believed, its head (4, 4) having moved; see found_motion.py."""
+        assert self.neutral is not None
+        places = self.levels.fine.landmarks @ self.neutral
+        if self._noise is None:
+            own = [found._replace(landmarks=found.landmarks - self.detector_offset) for found in self._found]
+            self._noise = noise_mm(own, places, SKULL_LANDMARKS)
+        landmarks, use = fit_target.landmarks, detected & (fit_target.weights > 0)
+        at_rest = transform(head, places)
+        return np.where(
+            use[:, None], at_rest + believed(landmarks - at_rest, places, use, self._noise), landmarks
+        )
 
     def _with_head_motion(self, rest: Floats, displacement: Floats) -> tuple[Floats, Floats]:
         """A rest shape (V, 3) moved as the head has, and the displacement (V, 3) that is left.

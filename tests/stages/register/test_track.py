@@ -21,11 +21,14 @@ from mimicme.pipeline.template.eyelids import open_share
 from mimicme.stages.register import STAGE, fit
 from mimicme.stages.register import compute as run_stage
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
+from mimicme.stages.register.fit import FitTarget
+from mimicme.stages.register.found_motion import FoundPoints
 from mimicme.stages.register.levels import Levels, build_levels
 from mimicme.stages.register.quality import notes
 from mimicme.stages.register.settings import PRESETS, RegisterSettings
 from mimicme.stages.register.spline import landmark_spline
 from mimicme.stages.register.stabilisation import head_motion
+from mimicme.stages.register.targets import ScanTarget
 from mimicme.stages.register.track import (
     CLOSED_EYE,
     OPEN_EYE,
@@ -603,6 +606,113 @@ def test_what_a_detector_is_off_by_in_the_neutral_is_taken_off_in_other_frames(d
     knows.detector_offset = offset
     np.testing.assert_allclose(in_scan(knows.register(seen_beside(frame, offset))), exact, atol=1e-6)
     assert dome.apart(in_scan(does_not.register(seen_beside(frame, offset))), exact).max() > 0.5
+
+
+def turned_landmarks(frame: Frame, degrees: float = 3.0) -> Frame:
+    """The frame, on which a detector sees the whole face a little turned about its middle, upwards."""
+    middle = frame.landmarks.mean(axis=0)
+    turn = Rotation.from_rotvec(np.radians(degrees) * frame.pose[:3, 0]).as_matrix()
+    return replace(frame, landmarks=middle + (frame.landmarks - middle) @ turn.T)
+
+
+def test_the_head_is_where_its_surface_is_and_not_where_found_landmarks_turn_it(dome, monkeypatch):
+    seen = turned_landmarks(replace(dome.frame(1, 0.5, dome.rigid(1)), detected=DETECTED))
+    truth = dome.truth(0.5)
+    above, below = truth[:, 1] > 60, truth[:, 1] < -85
+
+    def error() -> np.ndarray:
+        found = in_scan(dome.tracker(dome.truth(0.0)).register(seen))
+        return dome.apart(found, transform(seen.pose, truth))
+
+    placed = error()
+    monkeypatch.setattr(SequenceTracker, "_head_on", lambda *_: None)
+    by_landmarks = error()
+    assert placed[above].mean() < 0.92 * by_landmarks[above].mean()
+    assert placed[below].mean() < 0.85 * by_landmarks[below].mean()
+    assert placed.mean() < 0.97 * by_landmarks.mean()
+
+
+def test_points_that_a_detector_sees_elsewhere_in_every_frame_do_not_lead_a_face_at_rest(dome):
+    """It is told by the sequence's other frames; a sequence that says nothing is followed as it is."""
+    frames = [replace(dome.frame(k, 0.0, landmark_noise_mm=0.8), detected=DETECTED) for k in range(1, 6)]
+    found = [FoundPoints(frame.number, frame.landmarks, DETECTED) for frame in frames]
+
+    def error(hear: list[FoundPoints], frame: Frame) -> float:
+        tracker = dome.tracker(dome.truth(0.0))
+        tracker.hear(hear)
+        return dome.apart(in_scan(tracker.register(frame)), dome.truth(0.0)).mean()
+
+    assert error(found, frames[2]) < 0.8 * error([], frames[2])
+    by_hand = replace(frames[2], detected=~DETECTED)
+    assert error(found, by_hand) == error([], by_hand)
+
+
+def test_points_that_go_far_are_followed_however_much_they_tremble(dome):
+    frames = [
+        replace(dome.frame(k, amount, landmark_noise_mm=0.4), detected=DETECTED)
+        for k, amount in enumerate((0.0, 0.5, 1.0, 0.5, 0.0))
+    ]
+    tracker, alone = dome.tracker(dome.truth(0.0)), dome.tracker(dome.truth(0.0))
+    tracker.hear([FoundPoints(frame.number, frame.landmarks, DETECTED) for frame in frames])
+    moved = dome.truth(1.0) - dome.truth(0.0)
+
+    def share(by: SequenceTracker) -> float:
+        return float(((in_scan(by.register(frames[2])) - dome.truth(0.0)) * moved).sum() / (moved**2).sum())
+
+    assert share(tracker) > 0.98 * share(alone)
+
+
+def test_landmarks_by_hand_place_the_head_themselves(dome, monkeypatch):
+    frame = turned_landmarks(dome.frame(1, 0.3, dome.rigid(1)))
+    with_surface = dome.tracker(dome.truth(0.0)).register(frame)
+    monkeypatch.setattr(SequenceTracker, "_head_on", lambda *_: None)
+    without = dome.tracker(dome.truth(0.0)).register(frame)
+    np.testing.assert_array_equal(with_surface.vertices, without.vertices)
+    np.testing.assert_array_equal(with_surface.pose, without.pose)
+
+
+def head_off(dome, frame: Frame, skin: np.ndarray | None = None) -> float:
+    """How far from its place, mm, a tracker that knows the neutral sees the skull of a frame at rest."""
+    target = FitTarget(ScanTarget(frame.vertices, frame.faces), frame.landmarks, np.ones(68))
+    neutral = dome.truth(0.0)
+    tracker = dome.tracker(neutral, replace(dome.SETTINGS, coarse_vertices=1200))
+    head = tracker._head_on(target, DETECTED, skin)
+    assert head is not None
+    return float(dome.apart(transform(head, neutral), neutral)[tracker._skull > 0].mean())
+
+
+def with_cap(frame: Frame) -> Frame:
+    """5 mm thick, down to the brows."""
+    vertices = frame.vertices.copy()
+    vertices[vertices[:, 1] > 55, 2] += 5.0
+    return replace(frame, vertices=vertices)
+
+
+def test_the_head_is_found_from_one_half_of_it(dome):
+    frame = turned_landmarks(dome.frame(1))
+    seen = (frame.vertices[frame.faces][:, :, 0] < 5).all(axis=1)
+    assert head_off(dome, frame) < 0.1
+    assert head_off(dome, replace(frame, faces=frame.faces[seen])) < 0.1
+
+
+def test_a_head_below_a_cap_is_not_laid_onto_the_cap(dome):
+    frame, skin = with_cap(dome.frame(1)), np.ones(len(dome.truth(0.0)))
+    skin[dome.truth(0.0)[:, 1] > 50] = 0.0
+    assert head_off(dome, turned_landmarks(frame, 1.0)) < 0.1
+    assert (
+        head_off(dome, turned_landmarks(frame), skin) < 0.1
+    )  # one that is told from skin, whatever the landmarks
+
+
+def test_where_hardly_a_landmark_above_the_mouth_is_used_nothing_places_the_head(dome):
+    frame = dome.frame(1)
+    weights = np.zeros(68)
+    weights[[36, 39, 42, 45]] = weights[48:] = 1.0
+    target = FitTarget(ScanTarget(frame.vertices, frame.faces), frame.landmarks, weights)
+    assert dome.tracker(dome.truth(0.0))._head_on(target, DETECTED, None) is None
+    assert (
+        dome.tracker()._head_on(replace(target, weights=np.ones(68)), DETECTED, None) is None
+    )  # no neutral yet
 
 
 def test_skin_below_the_landmarks_is_not_dragged_along_by_a_mouth_that_opens_and_closes(dome, monkeypatch):
