@@ -35,7 +35,7 @@ from mimicme.pipeline.run import runner
 from mimicme.pipeline.run.checkpoint_index import CheckpointSummary, FigureSummary, file_signature
 from mimicme.pipeline.run.run_types import RunOptions, RunResult
 from mimicme.pipeline.run.runner import run as run_stages
-from mimicme.pipeline.run.status import read_status
+from mimicme.pipeline.run.status import read_standing, read_status
 from mimicme.pipeline.run.work import Job, Outcome, failed_outcome
 from mimicme.pipeline.run.worker import Worker
 from mimicme.pipeline.stage import Stage, Task
@@ -305,8 +305,9 @@ class Simulated:
         """Likewise of `mimicme status`, and what it says."""
 
         def go() -> tuple[Record, str]:
-            told = read_status(self._opened(), self.stages, each=False)
-            return {}, "\n".join(told.lines())
+            opened = self._opened()
+            told = read_standing(opened, self.stages) or read_status(opened, self.stages, each=False)
+            return {"by_folders": told.by_folders}, "\n".join(told.lines())
 
         return _apart(go)
 

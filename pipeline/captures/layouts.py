@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -102,6 +103,19 @@ class Search:
     found: list[Found] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     orders: Mapping[tuple[str, str], FrameOrder] = field(default_factory=dict)
+
+
+class _Named(NamedTuple):
+    """What a file's name says by the layout; of a million files, the same texts are kept once."""
+
+    subject: str
+    sequence: str
+    frame: str
+
+    @classmethod
+    def of(cls, fields: Mapping[str, str]) -> _Named:
+        sequence, frame = fields.get("sequence", ONLY_SEQUENCE), fields.get("frame", "")
+        return cls(sys.intern(fields["subject"]), sys.intern(sequence), sys.intern(frame))
 
 
 def safe_name(name: str) -> str:
@@ -303,22 +317,22 @@ def search(root: Path, layout: str = "") -> Search:
         pattern, said = detect(files)
         messages.insert(0, said)
     regex = compile_pattern(pattern)
-    fitting: list[tuple[str, dict[str, str]]] = []
+    fitting: list[tuple[str, _Named]] = []
     misfits = []
     for name in files:
         match = regex.fullmatch(name)
         if match is None:
             misfits.append(name)
         else:
-            fitting.append((name, {"sequence": ONLY_SEQUENCE, "frame": "", **match.groupdict()}))
+            fitting.append((name, _Named.of(match.groupdict())))
     if "{ext}" in pattern:
         fitting = _of_first_kind(fitting, messages)
     orders = _orders(fields for _, fields in fitting)
     found = []
-    for name, fields in fitting:
-        order = orders[fields["subject"], fields["sequence"]]
-        number, time_s = order.numbers[fields["frame"]], order.times_s.get(fields["frame"])
-        found.append(Found(fields["subject"], fields["sequence"], number, real_root / name, name, time_s))
+    for name, named in fitting:
+        order = orders[named.subject, named.sequence]
+        number, time_s = order.numbers[named.frame], order.times_s.get(named.frame)
+        found.append(Found(named.subject, named.sequence, number, real_root / name, name, time_s))
     if not found:
         raise InputError(
             f"none of the {len(files)} mesh files fits the layout",
@@ -388,11 +402,7 @@ def _recordings(
         own = fields[recording.recipe]
         return own["subject"], own.get("sequence") or ONLY_SEQUENCE
 
-    fitting = [
-        {"subject": names(recording)[0], "sequence": names(recording)[1], "frame": frame}
-        for recording in recordings
-        for frame in recording.frames
-    ]
+    fitting = [_Named(*names(recording), frame) for recording in recordings for frame in recording.frames]
     orders = _orders(fitting)
     found = []
     for recording in recordings:
@@ -406,9 +416,7 @@ def _recordings(
     return Search(pattern, found, messages, orders)
 
 
-def _of_first_kind(
-    files: list[tuple[str, dict[str, str]]], messages: list[str]
-) -> list[tuple[str, dict[str, str]]]:
+def _of_first_kind(files: list[tuple[str, _Named]], messages: list[str]) -> list[tuple[str, _Named]]:
     """The files of each sequence that are of the first of `_KINDS` that it has; a sentence about the others."""
 
     kind_of = {ending: k for k, endings in enumerate(_KINDS) for ending in endings}
@@ -416,13 +424,11 @@ def _of_first_kind(
     if len(set(kinds)) < 2:
         return files
     first: dict[tuple[str, str], int] = {}
-    for kind, (_, fields) in zip(kinds, files, strict=True):
-        key = fields["subject"], fields["sequence"]
+    for kind, (_, named) in zip(kinds, files, strict=True):
+        key = named.subject, named.sequence
         first[key] = min(first.get(key, len(_KINDS)), kind)
     kept = [
-        one
-        for kind, one in zip(kinds, files, strict=True)
-        if kind == first[one[1]["subject"], one[1]["sequence"]]
+        one for kind, one in zip(kinds, files, strict=True) if kind == first[one[1].subject, one[1].sequence]
     ]
     if len(kept) < len(files):
         taken = {name for name, _ in kept}
@@ -437,11 +443,11 @@ def _of_first_kind(
     return kept
 
 
-def _orders(files: Iterable[Mapping[str, str]]) -> dict[tuple[str, str], FrameOrder]:
+def _orders(files: Iterable[_Named]) -> dict[tuple[str, str], FrameOrder]:
     """How the frames of each sequence are numbered; where little varies, the times of other sequences tell."""
     texts: dict[tuple[str, str], list[str]] = {}
-    for fields in files:
-        texts.setdefault((fields["subject"], fields["sequence"]), []).append(fields["frame"])
+    for named in files:
+        texts.setdefault((named.subject, named.sequence), []).append(named.frame)
     known: dict[tuple[frozenset[str], tuple[str, ...], str], FrameOrder] = {}
 
     def order_of(key: tuple[str, str], shapes: frozenset[str] = frozenset()) -> FrameOrder:

@@ -251,3 +251,12 @@ def test_long_names_stay_apart():
     one, two = safe_name("x" * 200 + "1"), safe_name("x" * 200 + "2")
     assert one != two
     assert len(one) == 100
+
+
+def test_of_many_files_the_same_names_are_kept_once(tmp_path):
+    """Of a large database they would be a sixth of what is kept of its captures."""
+    touch(tmp_path, *(f"S{s}x/ser{e}/frame{k}.obj" for s in range(2) for e in range(2) for k in range(3)))
+    found = search(tmp_path).found
+    assert len(found) == 12
+    assert len({id(one.subject) for one in found}) == 2
+    assert len({id(one.sequence) for one in found}) == 2
