@@ -33,7 +33,7 @@ from h5py import h5d, h5s, h5t
 from numpy.typing import ArrayLike, NDArray
 
 from mimicme.pipeline.errors import CheckpointError, FrameRejected, MimicmeError
-from mimicme.pipeline.hdf5_text import attribute_names, read_text, write_text
+from mimicme.pipeline.formats.hdf5_text import attribute_names, read_text, write_text
 from mimicme.pipeline.numerics.memory import HDF5_BYTES, ask_for, for_want_of_memory
 from mimicme.pipeline.sources import Sources
 from mimicme.pipeline.whole_hdf5 import WholeHdf5, whole_hdf5

@@ -28,7 +28,7 @@ from mimicme.pipeline.checkpoint import (
     unit_of,
     unit_today,
 )
-from mimicme.pipeline.hdf5_text import attribute_names, read_text
+from mimicme.pipeline.formats.hdf5_text import attribute_names, read_text
 from mimicme.pipeline.whole_file import whole_file
 
 DECISION = "_decision"

@@ -10,7 +10,7 @@ import pytest
 
 from mimicme.pipeline.checkpoint import Checkpoint, FrameStatus, status_table, writing
 from mimicme.pipeline.errors import CheckpointError
-from mimicme.pipeline.hdf5_text import attribute_names, read_text, write_text
+from mimicme.pipeline.formats.hdf5_text import attribute_names, read_text, write_text
 
 TEXTS = {"plain": "mm", "empty": "", "accents": "Größe °", "long": "x" * 70_000}
 
