@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -26,83 +25,65 @@ from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import transform, vertex_areas
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.template.face_core import FaceCore
-from mimicme.stages.register import quality
-from mimicme.stages.register.quality import expected_error, vertex_spread
+from mimicme.stages.register.quality import (
+    BEST_CASE_MM,
+    DISTANCE_POWER,
+    EXPECTED_HIGH,
+    EXPECTED_LOW,
+    expected_error,
+    vertex_spread,
+)
 
 KINDS = tuple(kind for damage in DAMAGES for kind in ("none", damage))
 FROM_NEUTRAL = 0.6
 """Share of the expressions that are registered from their person's neutral; the others from the template."""
-FIGURES = (
-    "template_distance", "person_distance", "neutral_distance", "landmark_error", "landmarks_found", "mouth_relief",
-)  # fmt: skip
+FIGURES = ("template_distance", "landmark_error", "landmarks_found", "stretch_core")
 INTERVAL = (10, 90)
-LARGE = 0.15
-"""From this difference of logarithms on a frame counts by it and no longer by its square: one that has gone astray
-altogether says nothing about the others."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Registered frames of one maker, all found or all by hand: how far the core lies from the template's, mm, that of
-    the subject's neutral, and from that neutral's, how far landmarks lie from where the others carry them, mm, the
-    share of landmarks found, the relief of the lips, and the true mean error, mm; (n,) each.  And the `vertex_spread`
-    of their template."""
+    """Registered frames of one maker, all found or all by hand: how far the core lies from the template's, mm, how far
+    landmarks lie from where the others carry them, mm, the share of landmarks found, how far the core stretched,
+    |log2|, and the true mean error, mm; (n,) each.  And the `vertex_spread` of their template."""
 
     name: str
     distance: Floats
-    person: Floats
-    motion: Floats
     held_out: Floats
     found_share: Floats
-    relief: Floats
+    stretch: Floats
     true: Floats
     spread: Floats
 
     @classmethod
     def of(cls, name: str, rows: Sequence[tuple[Mapping[str, float], float]], spread: float) -> Seen:
         """Of figures of quality and true errors; what is not finite is left out."""
-        table = np.array([(*(figures[figure] for figure in FIGURES), true) for figures, true in rows])
+        table = np.array([(*(quality[figure] for figure in FIGURES), true) for quality, true in rows])
         table = table.reshape(-1, len(FIGURES) + 1)
         table = table[np.isfinite(table).all(axis=1)]
         return cls(name, *table.T, np.full(len(table), spread))
 
     @property
-    def design_by_hand(self) -> Floats:
-        """(n, 2) what the squares of the coefficients of `expected_error` multiply where nothing was found: of the
-        distance from the template and of what is held out."""
-        columns = (self.distance ** (2 * quality.DISTANCE_POWER), self.held_out**2)
-        return np.stack(columns, axis=1) * self.spread[:, None] ** 2
-
-    @property
-    def design_found(self) -> Floats:
-        """(n, 6) the same of a form that goes the person's way and the motion's apart, of frames of both kinds: person,
-        motion and what is held out; and of found points alone person, motion and relief."""
-        motion = self.motion ** (2 * quality.MOTION_POWER)
+    def design(self) -> Floats:
+        """(n, 4) what the squares of the coefficients of `expected_error` multiply."""
         columns = (
-            self.person ** (2 * quality.DISTANCE_POWER),
-            motion,
+            self.distance ** (2 * DISTANCE_POWER),
             self.held_out**2,
-            self.found_share * self.person ** (2 * quality.UNLIKE_POWER),
-            self.found_share * motion,
-            self.found_share * [quality.lost_relief(relief) ** 2 for relief in self.relief],
+            self.found_share,
+            self.found_share * self.stretch**2,
         )
         return np.stack(columns, axis=1) * self.spread[:, None] ** 2
 
     @property
     def best_case(self) -> Floats:
         """(n,) mm^2 what the square of the expected error has besides, which is measured and not learnt."""
-        return (quality.BEST_CASE_MM * self.spread) ** 2
+        return (BEST_CASE_MM * self.spread) ** 2
 
     @property
     def expected(self) -> Floats:
         """(n,) mm, as the program says it now."""
-        found = map(quality.Found, self.found_share, self.person, self.motion, self.relief)
-        return np.array(
-            [
-                expected_error(*row)
-                for row in zip(self.distance, self.held_out, found, self.spread, strict=True)
-            ]
-        )
+        rows = zip(self.distance, self.held_out, self.found_share, self.stretch, self.spread, strict=True)
+        return np.array([expected_error(*row) for row in rows])
 
 
 def run(
@@ -115,32 +96,20 @@ def run(
         say(f"  {name}: {trials} trials, and a run with landmarks found")
         seen[name] = [*by_hand(captures, trials), found(captures, work, say)]
     taught = [seen[captures.folder.name] for captures in teachers]
-    all_parts = [part for parts in taught for part in parts]
-    distance, held_out = learn([part for part in all_parts if by_hand_only(part)], BY_HAND)
+    learnt = learn([part for parts in taught for part in parts])
+    far, held_out, by_detector, stretched = np.sqrt(learnt)
     say(
-        f"by hand, root of the squares' sum: {distance:.3f} x distance^{quality.DISTANCE_POWER}, {held_out:.3f} x held "
-        "out"
+        f"learnt, root of the squares' sum: {far:.3f} x distance^{DISTANCE_POWER}, {held_out:.3f} x held out, "
+        f"{by_detector:.3f} mm of found, {stretched:.3f} mm x stretch of found"
     )
-    person, motion, held_out, unlike, found_motion, relief = learn(all_parts, FOUND)
+    low, high = interval(taught)
     say(
-        f"found: {person:.3f} x person^{quality.DISTANCE_POWER}, {unlike:.3f} x person^{quality.UNLIKE_POWER}, "
-        f"{np.hypot(motion, found_motion):.3f} x motion^{quality.MOTION_POWER}, {held_out:.3f} x held out, "
-        f"{relief:.1f} mm x lost relief"
+        f"true / expected, {INTERVAL[0]} and {INTERVAL[1]} % of frames, learnt on the others: {low:.2f}, {high:.2f}"
     )
-    intervals = {what: interval(taught, form) for what, form in (("by hand", BY_HAND), ("found", FOUND))}
-    for what, (low, high) in intervals.items():
-        say(
-            f"true / expected, {what}, {INTERVAL[0]} and {INTERVAL[1]} % of frames, learnt on the others: "
-            f"{low:.2f}, {high:.2f}"
-        )
     rows = [judged(part) for parts in seen.values() for part in parts]
     rows.append(judged(together(f"{judge.folder.name}, all", seen[judge.folder.name])))
     say(table(rows))
-    learnt = {
-        "by hand": [float(distance), float(held_out)],
-        "found": [float(x) for x in (person, motion, held_out, unlike, found_motion, relief)],
-    }
-    return {"learnt": learnt, "intervals": intervals, "judged": rows}
+    return {"learnt": np.sqrt(learnt).tolist(), "interval": [low, high], "judged": rows}
 
 
 def by_hand(captures: Captures, trials: int) -> tuple[Seen, Seen]:
@@ -211,48 +180,35 @@ def together(name: str, parts: Sequence[Seen]) -> Seen:
     return Seen(name, *(np.concatenate([getattr(part, column) for part in parts]) for column in columns))
 
 
-Form = Callable[[Seen], Floats]
-BY_HAND: Form = attrgetter("design_by_hand")
-FOUND: Form = attrgetter("design_found")
-
-
-def by_hand_only(part: Seen) -> bool:
-    """Whether no landmark of these frames was found."""
-    return len(part.true) > 0 and not part.found_share.any()
-
-
-def learn(parts: Sequence[Seen], form: Form) -> Floats:
-    """The coefficients of `expected_error`: least differences of the logarithms of what is expected and what is true,
-    squared where they are small (`LARGE`), each part weighing the same.
+def learn(parts: Sequence[Seen]) -> Floats:
+    """(4,) squares of the coefficients of `expected_error`: least squares of the relative error of the square, none
+    negative, each part weighing the same; then scaled so that the mean of what is expected is the mean of what is true.
     """
-    from scipy.optimize import least_squares
+    from scipy.optimize import nnls
 
     all_of = together("", parts)
     weight = np.concatenate([np.full(len(part.true), 1 / len(part.true)) for part in parts if len(part.true)])
-    root = np.sqrt(weight / weight.mean())
-    design, best_case, true = form(all_of), all_of.best_case, np.log(all_of.true)
-
-    def off(coefficients: Floats) -> Floats:
-        return np.asarray(root * (np.log(best_case + design @ coefficients**2) / 2 - true))
-
-    begin = np.full(design.shape[1], 0.4)
-    return np.abs(least_squares(off, begin, loss="soft_l1", f_scale=LARGE).x)
+    design = all_of.design
+    relative = np.sqrt(weight) / all_of.true**2
+    left = np.maximum(1 - all_of.best_case / all_of.true**2, 0.0)
+    solved, _ = nnls(design * relative[:, None], np.sqrt(weight) * left)
+    expected = np.sqrt(all_of.best_case + design @ solved)
+    return np.asarray(solved * ((weight @ all_of.true) / (weight @ expected)) ** 2)
 
 
-def interval(taught: Sequence[Sequence[Seen]], form: Form) -> tuple[float, float]:
-    """Percentiles of true / expected error, of frames that are told by a form: of each maker's parts by what is learnt
-    on the other makers'; with one maker alone, on its own.  Each part weighs the same."""
-    hand = form is BY_HAND
+def interval(taught: Sequence[Sequence[Seen]]) -> tuple[float, float]:
+    """Percentiles of true / expected error: of each maker's parts by what is learnt on the other makers'; with one
+    maker alone, on its own.  Each part weighs the same."""
     ratios = []
     for number, parts in enumerate(taught):
         others = [part for k, of in enumerate(taught) if k != number for part in of] or parts
-        learnt = learn([part for part in others if by_hand_only(part)] if hand else others, form)
+        learnt = learn(others)
         ratios += [
             np.percentile(
-                part.true / np.sqrt(part.best_case + form(part) @ learnt**2), np.linspace(0, 100, 501)
+                part.true / np.sqrt(part.best_case + part.design @ learnt), np.linspace(0, 100, 501)
             )
             for part in parts
-            if len(part.true) and by_hand_only(part) == hand
+            if len(part.true)
         ]
     low, high = np.percentile(np.concatenate(ratios), INTERVAL)
     return float(low), float(high)
@@ -261,7 +217,7 @@ def interval(taught: Sequence[Sequence[Seen]], form: Form) -> tuple[float, float
 def judged(part: Seen) -> dict[str, Any]:
     """Of what the program says now: rank correlation, calibration, and how many frames the interval holds."""
     expected = part.expected
-    inside = (part.true >= quality.EXPECTED_LOW * expected) & (part.true <= quality.EXPECTED_HIGH * expected)
+    inside = (part.true >= EXPECTED_LOW * expected) & (part.true <= EXPECTED_HIGH * expected)
     return {
         "frames": part.name,
         "number": len(expected),

@@ -78,10 +78,8 @@ class RegisteredCheckpoint(Checkpoint):
             "stretch_core": "the same of the face's core, brows to chin, after taking off the median",
             "template_distance": "distance of the face's core from the template's, moved, turned and scaled onto it; "
             "root of the mean square",
-            "person_distance": "the same of the subject's neutral, which the frame was registered from",
-            "neutral_distance": "distance of the face's core from that neutral's, so measured: how much the face moves",
-            "expected_error": "estimate of the mean correspondence error of what is seen; by distances from "
-            "template and neutral, landmarks and relief",
+            "expected_error": "estimate of the mean correspondence error of what is seen, by distance from the "
+            "template, held-out and found landmarks",
             "expected_error_low": "four frames of five have a mean correspondence error above this and below the next",
             "expected_error_high": "the upper end of that interval",
             "core_share": "share of the face's core, brows to chin, that the scan shows, if with a beard over it",

@@ -102,7 +102,7 @@ class RegisterSettings:
     min_half_share: float = 0.25
     min_neutral_half_share: float = 0.33
     max_folded_share: float = 0.01
-    max_expected_error_mm: float = 3.2
+    max_expected_error_mm: float = 2.9
     part_frames: int = 60
 
     def __post_init__(self) -> None:

@@ -843,7 +843,6 @@ class SequenceTracker:
             is_skin(skin),
             float(areas @ ~is_skin(skin) / areas.sum()),
             self.settings.region_reach_mm,
-            self.neutral,
         )
         reject_bad(quality, self._limits, len(self.template.faces), self.neutral is None)
         return Registered(frame.number, vertices, pose, quality, checks, skin)
