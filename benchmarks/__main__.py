@@ -323,7 +323,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--bare",
         action="store_true",
-        help="of `simulation`: checkpoints are empty files, for the largest scales",
+        help="of `simulation`: checkpoints hold a made-up summary alone, for the largest scales",
     )
     parser.add_argument("--item-s", type=float, default=0.2, help="of `simulation`: seconds of an item")
     parser.add_argument(

@@ -31,7 +31,7 @@ import numpy as np
 from mimicme.pipeline.checkpoint import Checkpoint, CheckpointWriter, fingerprint
 from mimicme.pipeline.errors import InputError
 from mimicme.pipeline.items import Item
-from mimicme.pipeline.run import runner
+from mimicme.pipeline.run import checkpoint_index, runner
 from mimicme.pipeline.run.checkpoint_index import CheckpointSummary, FigureSummary, file_signature
 from mimicme.pipeline.run.run_types import RunOptions, RunResult
 from mimicme.pipeline.run.runner import run as run_stages
@@ -152,7 +152,7 @@ class Stub:
 
 
 def execute_bare(job: Job) -> Outcome:
-    """What stands for `work.execute` where checkpoints are `bare`: empty files, with summaries that are made up."""
+    """What stands for `work.execute` where checkpoints are `bare`: files of a made-up summary, and nothing else."""
     began, cpu_began, stub = time.monotonic(), time.process_time(), job.stage.compute
     assert isinstance(stub, Stub)
     try:
@@ -160,8 +160,6 @@ def execute_bare(job: Job) -> Outcome:
         stub.befall(job.item)
     except Exception as error:  # as there
         return failed_outcome(error, began)
-    job.path.parent.mkdir(parents=True, exist_ok=True)
-    job.path.touch()
     of_record = fingerprint(job.record)
     summary = CheckpointSummary(
         of_record[::-1],
@@ -172,6 +170,11 @@ def execute_bare(job: Job) -> Outcome:
         {},
         (FigureSummary("figure", "mm", job.frame_count, 1.0, 1.0),),
     )
+    job.path.parent.mkdir(parents=True, exist_ok=True)
+    # as with real ones, the file alone has to tell: a worker may be killed before it has said that it made it
+    part = job.path.with_suffix(f".{os.getpid()}")
+    part.write_text(json.dumps(summary.to_record()))
+    part.replace(job.path)
     signature = file_signature(job.path)
     assert signature is not None
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -181,14 +184,18 @@ def execute_bare(job: Job) -> Outcome:
 
 @contextmanager
 def bare_checkpoints(bare: bool) -> Iterator[None]:
-    """In this block workers do `execute_bare`, if so."""
-    before = runner.execute
+    """In this block workers do `execute_bare`, and what that makes is read, if so."""
+    before = runner.execute, checkpoint_index._read_summary
     if bare:
-        runner.execute = execute_bare
+        runner.execute, checkpoint_index._read_summary = execute_bare, _read_bare
     try:
         yield
     finally:
-        runner.execute = before
+        runner.execute, checkpoint_index._read_summary = before
+
+
+def _read_bare(path: Path) -> CheckpointSummary | None:
+    return CheckpointSummary.from_record(*json.loads(path.read_text()))
 
 
 @contextmanager
@@ -374,7 +381,7 @@ def run(
         workers: simulated; 0: everything is done by the run's own process, which neither waits, dies nor hangs then,
             and whose CPU time is that of the items, too.
         item_s: seconds that an item takes, about, besides what it computes and writes.
-        bare: checkpoints are empty files, whose summaries are made up: to write some of 846,000 takes hours of two
+        bare: checkpoints are small files that hold a made-up summary: to write some of 846,000 takes hours of two
             cores, and tells nothing of the run's own process.
 
     Raises:
