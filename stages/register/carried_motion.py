@@ -20,7 +20,7 @@ from scipy import sparse
 
 from mimicme.pipeline.arrays import Floats
 from mimicme.stages.register.levels import EAR_STIFFNESS, Level
-from mimicme.stages.register.solver import DROPS, PLANE_SHARE, Landmarks, Preconditioner, Problem, solve
+from mimicme.stages.register.solver import PLANE_SHARE, Landmarks, Preconditioner, Problem, solve
 from mimicme.stages.register.targets import Targets
 
 SMOOTH_MM = 4.0
@@ -49,9 +49,7 @@ class CarriedMotion:
         self._identity = sparse.identity(count, format="csr")
         nothing = Landmarks(sparse.csr_matrix((0, count)), np.empty((0, 3)), np.empty(0))
         # all of the areas: what is smoothed is known everywhere and in all directions
-        # so stiff a matrix has no use for factors that lack more: on a template of 53,349 vertices, where the others
-        # are tried in vain, that takes 2 of 3.7 seconds
-        self._preconditioner = Preconditioner(level.stiffness, level.areas / PLANE_SHARE, nothing, DROPS[-1:])
+        self._preconditioner = Preconditioner(level.stiffness, level.areas / PLANE_SHARE, nothing)
         self._stiff: tuple[Level, sparse.csr_matrix] = level, self._with_stiff_ears(level)
 
     def of(self, displacement: Floats, level: Level) -> Floats:

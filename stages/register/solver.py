@@ -113,7 +113,7 @@ class Factors(NamedTuple):
         return z[:, :3].astype(np.float64)
 
 
-def incomplete_factorise(matrix: sparse.spmatrix, drops: tuple[float, ...] | None = None) -> Factors:
+def incomplete_factorise(matrix: sparse.spmatrix) -> Factors:
     """Factors of a symmetric positive definite sparse matrix (n, n) without their small entries: a preconditioner.
 
     Incomplete factorisation with a threshold (Saad 1994; Li and Shao 2011) of the matrix scaled to a diagonal of
@@ -121,16 +121,13 @@ def incomplete_factorise(matrix: sparse.spmatrix, drops: tuple[float, ...] | Non
     A random right-hand side tells whether that is so nearly the inverse that it may pass for it; where it is not,
     fewer entries are left out, and none in the end.
 
-    Args:
-        drops: what is left out, tried one after the other: by default `DROPS`.
-
     Raises:
         RuntimeError: the matrix is singular.
     """
     scale = 1 / np.sqrt(matrix.diagonal())
     scaled = (sparse.diags(scale) @ matrix @ sparse.diags(scale)).tocsc()
     probe = np.random.default_rng(0).normal(size=(len(scale), 3)) / scale[:, None]
-    for drop in (*(DROPS if drops is None else drops), 0.0):
+    for drop in (*DROPS, 0.0):
         factors = _factors(scaled, scale, drop)
         if factors is not None:
             defect = np.linalg.norm(scale[:, None] * (matrix @ factors.solve(probe) - probe))
@@ -178,21 +175,13 @@ class Preconditioner:
     Args:
         matrix: (n, n) K; areas: (n,) mm^2.
         expected: constraints that the frames will have, about.
-        drops: of `incomplete_factorise`.
     """
 
-    def __init__(
-        self,
-        matrix: sparse.csr_matrix,
-        areas: Floats,
-        expected: Landmarks,
-        drops: tuple[float, ...] | None = None,
-    ) -> None:
+    def __init__(self, matrix: sparse.csr_matrix, areas: Floats, expected: Landmarks) -> None:
         self.rows = SparseRows.of(matrix)
         diagonal = sparse.diags(PLANE_SHARE * areas + 1e-6 * areas.mean())
         given = expected.matrix
         self._matrix, self._rest = matrix, diagonal + given.T @ sparse.diags(expected.weights) @ given
-        self._drops = drops
         self._made: dict[float, Factors] = {}
 
     def exact(self, matrix: sparse.csr_matrix) -> ExactRows:
@@ -208,7 +197,7 @@ class Preconditioner:
     def factors(self, stiffness: float) -> Factors:
         """The factors for a stiffness."""
         if stiffness not in self._made:
-            self._made[stiffness] = incomplete_factorise(stiffness * self._matrix + self._rest, self._drops)
+            self._made[stiffness] = incomplete_factorise(stiffness * self._matrix + self._rest)
         return self._made[stiffness]
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mimicme.stages.register import solver
 from mimicme.stages.register.carried_motion import NOISE_MM, SMOOTH_MM, CarriedMotion
 from mimicme.stages.register.fit import FitTarget, Fitter
 from mimicme.stages.register.levels import build_levels
@@ -148,17 +147,3 @@ def test_the_lids_of_a_closed_eye_move_each_on_its_own(motion, levels, template)
     lowered[above & near, 1] = -10.0
     open_, shut = (-(upper @ motion.of(lowered, level))[:, 1].mean() for level in (levels.fine, closed))
     assert open_ + 0.5 < shut < 10.0
-
-
-def test_no_factors_are_tried_that_lack_more_than_the_least(levels, monkeypatch):
-    """On a fine template they are of no use, and take seconds of every worker's start."""
-    tried = []
-    factors = solver._factors
-
-    def watched(scaled, scale, drop):
-        tried.append(drop)
-        return factors(scaled, scale, drop)
-
-    monkeypatch.setattr(solver, "_factors", watched)
-    CarriedMotion(levels.fine).of(np.zeros((len(levels.fine.index), 3)), levels.fine)
-    assert tried == [solver.DROPS[-1]]
