@@ -48,13 +48,13 @@ def test_lids_of_a_shut_eye_meet_on_the_line_that_hangs():
     assert off.min() > -0.5 and off.max() < 2.0
 
 
-@pytest.mark.parametrize("hangs", [-0.15, -0.05, 0.0, 0.04])
+@pytest.mark.parametrize("hangs", [-0.15, -0.05, 0.0, 0.04, 0.09])
 def test_an_edge_that_arches_or_runs_straight_is_an_open_eyes(hangs):
     assert shut_lids(eye(hangs), pixels(EYE))[1] == 0
 
 
 def test_evidence_grows_with_how_low_a_line_hangs_and_how_steep_it_is():
-    lower = [shut_lids(eye(hangs), pixels(EYE))[1] for hangs in (0.06, 0.09, 0.11, 0.16)]
+    lower = [shut_lids(eye(hangs), pixels(EYE))[1] for hangs in (0.10, 0.125, 0.14, 0.17)]
     assert lower[0] == 0 and 0 < lower[1] < lower[2] < lower[3] == 1
     steeper = [shut_lids(eye(0.16, deep), pixels(EYE))[1] for deep in (1.0, 2.0, 2.5, 3.5)]
     assert steeper[0] == 0 and 0 < steeper[1] < steeper[2] < steeper[3] == 1
