@@ -509,14 +509,14 @@ def test_whatever_happens_to_one_frame_stays_with_it(
 ) -> None:
     capture.good()
     capture.frame(b"BOOM")
-    real = ingest.read_mesh
+    real = ingest.read_scan
 
     def read(data: bytes, name: str, beside: object):
         if data == b"BOOM":
             raise error
         return real(data, name)
 
-    monkeypatch.setattr(ingest, "read_mesh", read)
+    monkeypatch.setattr(ingest, "read_scan", read)
     with capture.ingest() as got:
         assert [s.ok for s in got.statuses] == [True, False]
         assert got.statuses[1].reason == "unreadable"
@@ -532,7 +532,7 @@ def test_what_the_machine_lacks_is_no_fault_of_the_frame(
     def read(data: bytes, name: str, beside: object):
         raise error
 
-    monkeypatch.setattr(ingest, "read_mesh", read)
+    monkeypatch.setattr(ingest, "read_scan", read)
     with pytest.raises(type(error)):
         capture.ingest()
 
@@ -549,7 +549,7 @@ def test_no_frame_is_lost_because_the_process_was_short_of_memory(
     def read(data: bytes, name: str, beside: object):
         raise error
 
-    monkeypatch.setattr(ingest, "read_mesh", read)
+    monkeypatch.setattr(ingest, "read_scan", read)
     monkeypatch.setattr(ingest, "short_of_memory", lambda error: True)
     with pytest.raises(ShortageError, match="not enough memory"):
         capture.ingest()
