@@ -289,6 +289,14 @@ def test_a_bad_frame_is_rejected_and_the_good_ones_arrive(capture: Capture, data
         assert got.has(2, "image")
 
 
+def test_a_range_image_with_pixels_that_measured_nothing_is_read(capture: Capture) -> None:
+    capture.good()
+    capture.frame(b"v nan nan nan\n" + obj_bytes(Mesh(face().vertices, face().faces + 1)))
+    with capture.ingest() as got:
+        assert [s.ok for s in got.statuses] == [True, True]
+        np.testing.assert_allclose(got.get(1, "vertices"), got.get(0, "vertices"), atol=1e-3)
+
+
 def test_an_animation_is_told_and_its_rest_is_read(capture: Capture) -> None:
     mesh = face()
     plain = glb_bytes(Mesh(mesh.vertices, mesh.faces), scale=0.001)
