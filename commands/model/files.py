@@ -29,7 +29,7 @@ from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.captures.units import UNITS_MM, decide_unit, gather, parse_unit, unit_of_eyes
 from mimicme.pipeline.checkpoint import frame_numerics
 from mimicme.pipeline.errors import MimicmeError, UsageError, counted
-from mimicme.pipeline.formats.meshio import glb_bytes, read_mesh
+from mimicme.pipeline.formats.meshio import glb_bytes, read_scan
 from mimicme.pipeline.geometry.cleaning import weld
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.landmarks import eye_distance
@@ -256,7 +256,7 @@ def _fit_file(
     else:
         if path.stat().st_size > MAX_MESH_BYTES:
             raise UsageError("this file is larger than any scan", where=path, seen=path.stat().st_size)
-        mesh = weld(read_mesh(path.read_bytes(), path.name).mesh)[0]
+        mesh = weld(read_scan(path.read_bytes(), path.name).mesh)[0]
         unit_mm = decide_unit([gather(mesh, marks)], unit, path.name).unit_mm
         scan = Mesh(mesh.vertices * unit_mm, mesh.faces)
         fit = fit_scan(model, scan, None if marks is None else marks * unit_mm, settings)

@@ -395,14 +395,26 @@ def _read(document: Document) -> MeshFile:
 
 
 def _moments(document: Document) -> int:
-    """Of how many moments an animation of the file says how the mesh looks, or where it is; 0: there is none."""
+    """Of how many moments an animation of the file says how the mesh looks, or where it is; 0: there is none.
+
+    No animation is read, so one that is damaged costs the mesh nothing: what cannot be followed counts as none.
+    """
     most = 0
-    for animation in document.tree.get("animations", []):
-        for channel in animation["channels"]:
-            if channel["target"].get("path") in _MOVED:
-                times = animation["samplers"][whole(channel["sampler"])]["input"]
-                most = max(most, whole(document.entry("accessors", times)["count"]))
+    for animation in _list_of(document.tree, "animations"):
+        for channel in _list_of(animation, "channels"):
+            try:
+                if channel["target"]["path"] in _MOVED:
+                    times = animation["samplers"][whole(channel["sampler"])]["input"]
+                    most = max(most, whole(document.entry("accessors", times)["count"]))
+            except _DAMAGE:
+                continue
     return most
+
+
+def _list_of(entry: Any, key: str) -> list[Any]:
+    """A list of the description; empty where there is none."""
+    found = entry.get(key) if isinstance(entry, dict) else None
+    return found if isinstance(found, list) else []
 
 
 def _texture_coordinates(parts: _Parts) -> tuple[Floats | None, NDArray[np.int32] | None]:

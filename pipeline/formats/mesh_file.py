@@ -89,7 +89,7 @@ def check_vertices(
     """Refuse vertices (n, 3) that are not finite, or so large that products of them are not.
 
     Args:
-        faces: (t, 3); a vertex that no triangle has is no reason to refuse (`without_absent`); None: every one is.
+        faces: (t, 3); a vertex that no triangle has is no reason to refuse (see `without_absent`); None: every one is.
         place: says where in the file a vertex stands, and what stands there.
     """
     bad = ~_are_places(vertices)
@@ -113,7 +113,10 @@ def _are_places(vertices: Floats) -> Bools:
 
 def without_absent(found: MeshFile) -> MeshFile:
     """The mesh without vertices that are no place and that no triangle has: programs that make a grid of a range image
-    write NaN for each pixel that measured nothing."""
+    write NaN for each pixel that measured nothing.
+
+    It numbers the vertices anew: for captures alone, not for a mesh whose vertices mean something by their number.
+    """
     mesh = found.mesh
     there = _are_places(mesh.vertices)
     if there.all():

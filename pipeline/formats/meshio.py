@@ -2,7 +2,7 @@
 
 The formats are in `obj`, `ply`, `gltf`, `vrml`, `vtk_legacy`, `stl` (reading) and `glb` (writing); `read_mesh` chooses
 among them.  Vertices keep the order and number of the file's: nothing is welded or cleaned here (see `cleaning`), but
-for STL, whose triangles have no vertices in common, and for vertices that are no place, if no triangle has them.
+for STL, whose triangles have no vertices in common.  `read_scan` leaves out vertices that are no place.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ import numpy as np
 from mimicme.pipeline.formats.glb import glb_bytes
 from mimicme.pipeline.formats.gltf import read_glb, read_gltf
 from mimicme.pipeline.formats.gltf_document import Beside
-from mimicme.pipeline.formats.mesh_file import MeshFile, MeshFileError, check_content, fail, without_absent
+from mimicme.pipeline.formats.mesh_file import (
+    MeshFile,
+    MeshFileError,
+    check_content,
+    check_vertices,
+    fail,
+    without_absent,
+)
 from mimicme.pipeline.formats.obj import mtl_bytes, obj_bytes, parse_mtl, read_obj, write_obj
 from mimicme.pipeline.formats.ply import ply_bytes, read_ply, write_ply
 from mimicme.pipeline.formats.stl import read_stl
@@ -35,6 +42,7 @@ __all__ = [
     "read_mesh",
     "read_obj",
     "read_ply",
+    "read_scan",
     "read_stl",
     "read_vrml",
     "read_vtk",
@@ -56,7 +64,7 @@ _NO_MESH = {
 
 
 def read_mesh(data: bytes, name: str, beside: Beside | None = None) -> MeshFile:
-    """Read a mesh file of any known format.
+    """Read a mesh file of any known format, every vertex of it, in its order.
 
     Args:
         data: the whole file.
@@ -65,16 +73,28 @@ def read_mesh(data: bytes, name: str, beside: Beside | None = None) -> MeshFile:
             file is read.
 
     Raises:
-        MeshFileError: see the codes in `mesh_file`.
+        MeshFileError: see the codes in `mesh_file`; `nan-vertices` also of a vertex that no triangle has: without it
+            the others would have other numbers than in the file, by which a template's vertices are known.
         MissingDependencyError: it is compressed with Draco, and DracoPy is not installed.
     """
-    with np.errstate(
-        all="ignore"
-    ):  # what is no number warns of nothing: it is refused, or is no place in an image
-        return without_absent(_read(data, name, beside))
+    found = _read(data, name, beside)
+    check_vertices(found.mesh.vertices, name)
+    return found
+
+
+def read_scan(data: bytes, name: str, beside: Beside | None = None) -> MeshFile:
+    """Read a capture, whose vertices have no meaning by their number: those that are no place, and that no triangle
+    has, are left out.  Otherwise as `read_mesh`."""
+    return without_absent(_read(data, name, beside))
 
 
 def _read(data: bytes, name: str, beside: Beside | None) -> MeshFile:
+    # what is no number warns of nothing: it is refused, or is no place in an image
+    with np.errstate(all="ignore"):
+        return _in_its_format(data, name, beside)
+
+
+def _in_its_format(data: bytes, name: str, beside: Beside | None) -> MeshFile:
     check_content(data, name)
     for begin, what in _NO_MESH.items():
         if data.startswith(begin):

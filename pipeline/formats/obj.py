@@ -415,7 +415,8 @@ class MaterialImage(NamedTuple):
 def parse_mtl(data: bytes, name: str = "") -> dict[str, MaterialImage]:
     """Image per material of an MTL file: the last `map_Kd` (or, without one, `map_Ka`) of each.
 
-    Of the options before the name `-s` and `-o` are read, and others (`-clamp on`) skipped; names may hold spaces.
+    Of the options before the name `-s` and `-o` are read, and others (`-clamp on`) skipped, as is a scale that is 0 or
+    no number; names may hold spaces.
     Materials without an image are not in the result.  Names are as written: it is for the caller to confine them.
 
     Raises:
@@ -462,9 +463,11 @@ def _with_options(value: bytes) -> MaterialImage:
                 break
             numbers += [] if number is None else number.tolist()
             rest = tail.strip()
-        if option.lower() in pairs and numbers and np.isfinite(numbers[:2]).all():
+        if option.lower() in pairs and numbers:
             u, v = [*numbers, pairs[option.lower()][1]][:2]  # of one number v keeps its own
-            pairs[option.lower()] = (u, v)
+            # a factor of 0 would put all of the mesh on one line of the image: it was left empty, and is no scale
+            if np.isfinite([u, v]).all() and (option.lower() != b"-s" or (u and v)):
+                pairs[option.lower()] = (u, v)
     return MaterialImage(decode_name(rest), pairs[b"-s"], pairs[b"-o"])
 
 

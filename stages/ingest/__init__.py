@@ -46,7 +46,7 @@ from mimicme.pipeline.errors import (
     counted,
 )
 from mimicme.pipeline.formats import image
-from mimicme.pipeline.formats.meshio import MeshFile, read_mesh
+from mimicme.pipeline.formats.meshio import MeshFile, read_scan
 from mimicme.pipeline.geometry.cleaning import CleanReport, clean
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.geometry.orientation import orient, reversed_mesh
@@ -184,7 +184,7 @@ def read_frame(
         found = recorded.mesh
     else:
         beside = References(frame.path, sources).content
-        found = read_mesh(sources.read(frame.path), frame.path.name, beside)
+        found = read_scan(sources.read(frame.path), frame.path.name, beside)
     used = np.zeros(len(found.mesh.vertices), bool)
     used[found.mesh.faces] = True
     unused_share = 1 - float(used.mean())

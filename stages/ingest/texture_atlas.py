@@ -15,8 +15,24 @@ from mimicme.pipeline.geometry.mesh import Mesh
 
 FURTHEST_TILE = 1e6
 """A texture coordinate beyond is no place in a repeated image but a wrong number."""
+
+# What `unpainted` takes for a mask of the image.  All of it is reasoned, none of it tuned: what no camera saw is
+# written 0, what one saw 255, and little but a smoothed border lies between.
+HALF_CLEAR = 128
+"""Of 255, below which a place is more transparent than opaque."""
 CLEAR = 16
-"""Of 255, up to which a place is transparent, and that far from 255 opaque."""
+"""Of 255, up to which a place is transparent, and that far from 255 opaque: a sixteenth for what compression and
+resizing do to 0 and 255."""
+MOST_BETWEEN = 0.1
+"""Share of the places that may be neither: of a mask those at its border alone are, of shades nearly all."""
+MOST_BARE = 0.5
+"""Share of the triangles from which on the channel is no mask: a scan whose image shows less than half of it is rarer
+than an image whose channel means something else."""
+TO_CORNER = 0.7
+"""How far from its middle to its corners a triangle is looked at: near these, and not in a pixel of its neighbour."""
+BARE_PLACES = 2
+"""Of the four places of a triangle, how many are transparent where it is bare: a border that cuts one corner off leaves
+most of the triangle painted."""
 
 
 def wrapped_uv(mesh: Mesh) -> Mesh:
@@ -125,11 +141,11 @@ def moved_uv(
 
 
 def unpainted(mesh: Mesh, which: NDArray[np.int64], opaque: image.Pixels) -> NDArray[np.bool_]:
-    """(k,) of some triangles, those that show only what is transparent in their image, mostly: at two or more of four
-    places of each, its middle and near its corners; and those at the rim of these that begin beside it.
+    """(k,) of some triangles, those that show only what is transparent in their image, mostly: at `BARE_PLACES` or more
+    of four places of each, its middle and near its corners; and those at the rim of these that begin beside it.
 
-    None of them where that is no mask: half of them or more would be bare, or more than a tenth of the places are
-    neither opaque nor transparent, as where a program keeps gloss in this channel.
+    None of them where that is no mask: `MOST_BARE` of them or more would be bare, or more than `MOST_BETWEEN` of the
+    places are neither opaque nor transparent, as where a program keeps gloss in this channel.
 
     Args:
         mesh: with texture coordinates in [0, 1].
@@ -141,15 +157,16 @@ def unpainted(mesh: Mesh, which: NDArray[np.int64], opaque: image.Pixels) -> NDA
         return none
     corners = mesh.uv[mesh.uv_faces[which]]
     middle = corners.mean(axis=1, keepdims=True)
-    seen = _at(opaque, np.concatenate([middle, 0.7 * corners + 0.3 * middle], axis=1))
-    bare = np.asarray((seen < 128).sum(axis=1) >= 2)
+    seen = _at(opaque, np.concatenate([middle, middle + TO_CORNER * (corners - middle)], axis=1))
+    bare = np.asarray((seen < HALF_CLEAR).sum(axis=1) >= BARE_PLACES)
     between = (seen > CLEAR) & (seen < 255 - CLEAR)
-    if not bare.any() or bare.mean() >= 0.5 or between.mean() > 0.1:
+    if not bare.any() or bare.mean() >= MOST_BARE or between.mean() > MOST_BETWEEN:
         return none
     rim = np.zeros(len(mesh.vertices), bool)
     rim[mesh.faces[which[bare]]] = True
     beside = scipy.ndimage.minimum_filter(opaque, 3)  # an interpolating reader mixes in the next pixel
-    return np.asarray(bare | (rim[mesh.faces[which]].any(axis=1) & (_at(beside, corners) < 128).any(axis=1)))
+    touched = (_at(beside, corners) < HALF_CLEAR).any(axis=1)
+    return np.asarray(bare | (rim[mesh.faces[which]].any(axis=1) & touched))
 
 
 def _at(picture: image.Pixels, places: Floats) -> image.Pixels:

@@ -252,12 +252,15 @@ class Finder:
         it.
 
         Args:
+            image: (h, w, 3); None: there is none, and nothing is refused.
             bare: landmarks of the bare surface.
 
         Raises:
             FrameRejected: `texture-upside-down`.
         """
-        if scan.uv is None:
+        if (
+            scan.uv is None or image is None
+        ):  # nothing to turn: its vertices' colours would show the face again
             return
         turned = self._found(replace(scan, uv=scan.uv * [1.0, -1.0] + [0.0, 1.0]), image, bare.pose)
         if turned is None:

@@ -87,6 +87,23 @@ def test_a_mesh_of_another_topology_is_a_rejected_frame(adopted):
         assert np.isnan(frame.vertices).all()
 
 
+def test_a_mesh_with_a_vertex_that_is_no_number_is_rejected_for_that(folder, known, tmp_path):
+    """Left out, though no triangle has it, the mesh would be one of another topology."""
+    item = next(i for i in known.amounts if i.sequence == "surprise")
+    vertices = turned(next(iter(known.clean(item)))) * METRES
+    faces = known.template.faces
+    lone = Mesh(np.concatenate([vertices, [[np.nan] * 3]]), faces)
+    for name, mesh in {"plain": Mesh(vertices, faces), "lone": lone}.items():
+        path = tmp_path / "meshes" / "S1" / f"{name}.obj"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_obj(path, mesh, decimals=7)
+    called("adopt", tmp_path / "meshes", tmp_path / "r.h5", "--template", folder / "template.obj")
+    found = frames_of(tmp_path / "r.h5")
+    assert found["plain"].status == "ok"
+    assert (found["lone"].status, found["lone"].reason) == ("rejected", "nan-vertices")
+    assert f"vertex {len(vertices) + 1}: [nan, nan, nan]" in found["lone"].message
+
+
 @pytest.fixture(scope="module")
 def reordered(folder, known):
     """One mesh as other programs write it, and the release of all."""

@@ -289,6 +289,14 @@ def test_a_bad_frame_is_rejected_and_the_good_ones_arrive(capture: Capture, data
         assert got.has(2, "image")
 
 
+def test_a_range_image_with_pixels_that_measured_nothing_is_read(capture: Capture) -> None:
+    capture.good()
+    capture.frame(b"v nan nan nan\n" + obj_bytes(Mesh(face().vertices, face().faces + 1)))
+    with capture.ingest() as got:
+        assert [s.ok for s in got.statuses] == [True, True]
+        np.testing.assert_allclose(got.get(1, "vertices"), got.get(0, "vertices"), atol=1e-3)
+
+
 def test_an_animation_is_told_and_its_rest_is_read(capture: Capture) -> None:
     mesh = face()
     plain = glb_bytes(Mesh(mesh.vertices, mesh.faces), scale=0.001)
@@ -509,14 +517,14 @@ def test_whatever_happens_to_one_frame_stays_with_it(
 ) -> None:
     capture.good()
     capture.frame(b"BOOM")
-    real = ingest.read_mesh
+    real = ingest.read_scan
 
     def read(data: bytes, name: str, beside: object):
         if data == b"BOOM":
             raise error
         return real(data, name)
 
-    monkeypatch.setattr(ingest, "read_mesh", read)
+    monkeypatch.setattr(ingest, "read_scan", read)
     with capture.ingest() as got:
         assert [s.ok for s in got.statuses] == [True, False]
         assert got.statuses[1].reason == "unreadable"
@@ -532,7 +540,7 @@ def test_what_the_machine_lacks_is_no_fault_of_the_frame(
     def read(data: bytes, name: str, beside: object):
         raise error
 
-    monkeypatch.setattr(ingest, "read_mesh", read)
+    monkeypatch.setattr(ingest, "read_scan", read)
     with pytest.raises(type(error)):
         capture.ingest()
 
@@ -549,7 +557,7 @@ def test_no_frame_is_lost_because_the_process_was_short_of_memory(
     def read(data: bytes, name: str, beside: object):
         raise error
 
-    monkeypatch.setattr(ingest, "read_mesh", read)
+    monkeypatch.setattr(ingest, "read_scan", read)
     monkeypatch.setattr(ingest, "short_of_memory", lambda error: True)
     with pytest.raises(ShortageError, match="not enough memory"):
         capture.ingest()

@@ -372,7 +372,10 @@ def test_a_model_cannot_forget_but_says_whether_it_must(model_path, tmp_path):
 def test_fit_reads_scans_with_landmarks_beside_them_in_their_own_unit(known, model_path, call, tmp_path):
     truth = known.clean(Item("S009", "happiness"))[2]
     scan, marks = scan_of(known, truth)
-    write_obj(tmp_path / "face.obj", Mesh(scan.vertices / 10, scan.faces))  # centimetres
+    places = np.concatenate(
+        [scan.vertices / 10, [[np.nan] * 3]]
+    )  # centimetres; a pixel that measured nothing
+    write_obj(tmp_path / "face.obj", Mesh(places, scan.faces))
     (tmp_path / "face.ljson").write_bytes(write_landmarks(Landmarks(marks / 10), "face.ljson"))
     (tmp_path / "bad.obj").write_text("v 1 2 nan\nf 1 1 1\n")
     said = call(

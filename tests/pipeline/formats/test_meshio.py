@@ -16,6 +16,7 @@ from mimicme.pipeline.formats.meshio import (
     parse_mtl,
     ply_bytes,
     read_mesh,
+    read_scan,
     write_obj,
     write_ply,
 )
@@ -194,6 +195,10 @@ def test_mtl_options_and_spaces() -> None:
         (b"-o 0.25 -0.5 -s 2 ", (2, 1), (0.25, -0.5)),
         (b"-clamp on -O 0.25 ", (1, 1), (0.25, 0)),
         (b"-s nan 1 1 ", (1, 1), (0, 0)),
+        (b"-s 0 0 0 ", (1, 1), (0, 0)),
+        (b"-s 2 0 0 -o 0 0 0 ", (1, 1), (0, 0)),
+        (b"-o 0.5 0 0 -s 0 ", (1, 1), (0.5, 0)),
+        (b"-s 2 3 0 ", (2, 3), (0, 0)),  # w counts for images with depth alone
         (b"-t 3 3 3 ", (1, 1), (0, 0)),  # turbulence
     ],
 )
@@ -414,9 +419,14 @@ def test_vertices_that_are_no_place_are_left_out_where_no_triangle_has_them(kind
     places[absent] = np.nan
     with_holes = Mesh(places, whole.faces[kept], whole.uv, whole.faces[kept], colors)
     writers = {"obj": obj_bytes, "ply": ply_bytes, "vtk": vtk_bytes}
-    read = read_mesh(writers[kind](with_holes), f"a.{kind}").mesh
+    data = writers[kind](with_holes)
+    read = read_scan(data, f"a.{kind}").mesh
     assert np.isfinite(read.vertices).all() and len(read.vertices) == len(places) - 2
     np.testing.assert_allclose(read.vertices[read.faces], whole.vertices[whole.faces[kept]], atol=1e-5)
     if kind != "vtk":
         np.testing.assert_allclose(read.uv[read.uv_faces], whole.uv[whole.faces[kept]], atol=1e-5)
         np.testing.assert_array_equal(read.colors[read.faces], colors[whole.faces[kept]])
+    with pytest.raises(MeshFileError) as caught:  # where a vertex is known by its number, none is left out
+        read_mesh(data, f"a.{kind}")
+    assert caught.value.reason == "nan-vertices"
+    assert caught.value.seen is not None and "vertex 8: [nan, nan, nan]" in caught.value.seen

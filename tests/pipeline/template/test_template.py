@@ -12,8 +12,10 @@ from small import no_layout
 
 from mimicme.pipeline.captures import units
 from mimicme.pipeline.errors import CheckpointError, InputError, MissingDependencyError
+from mimicme.pipeline.formats.meshio import write_obj
 from mimicme.pipeline.geometry.mesh import Mesh
-from mimicme.pipeline.landmarks import IBUG68
+from mimicme.pipeline.landmarks import IBUG68, Landmarks
+from mimicme.pipeline.landmarks.files import write_landmarks
 from mimicme.pipeline.template import assemble, load_prepared, prepare, save_prepared, template_source_digest
 from mimicme.pipeline.template.lip_points import points_on_other_lip
 
@@ -130,6 +132,17 @@ def test_landmarks_of_another_mesh_are_refused():
     mesh, points = head()
     with pytest.raises(InputError, match="do not lie"):
         make(mesh, points + [0, 0, 300])
+
+
+def test_a_vertex_that_is_no_number_is_refused_though_no_triangle_has_it(tmp_path):
+    """Left out, it would give those after it other numbers than the file's."""
+    mesh, points = head()
+    lone = Mesh(np.insert(mesh.vertices, 5, np.nan, axis=0), mesh.faces + (mesh.faces >= 5).astype(np.int32))
+    write_obj(tmp_path / "head.obj", lone)
+    (tmp_path / "head.ljson").write_bytes(write_landmarks(Landmarks(points), "head.ljson"))
+    with pytest.raises(InputError, match="1 of 1,682 vertices are not finite numbers") as refused:
+        prepare(tmp_path / "head.obj")
+    assert "vertex 6: [nan, nan, nan]" in str(refused.value)
 
 
 def test_an_absent_landmark_is_named():

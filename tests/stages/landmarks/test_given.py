@@ -545,6 +545,35 @@ def test_a_texture_upside_down_is_refused_where_the_turned_one_shows_the_same_fa
             assert status.ok and status.note == "face-without-texture"
 
 
+def test_without_an_image_nothing_is_upside_down(tmp_path, monkeypatch):
+    """A scan with texture coordinates and colours of its vertices, and no image: there is nothing to turn."""
+    searched = []
+
+    class Misled(Finder):
+        """Sees the face in the bare surface, and with any colours when it is told where to look."""
+
+        def detect(self, scan, image, near=None):
+            searched.append(scan.colors is not None)
+            if scan.colors is not None and near is None:
+                raise FrameRejected("no-face", "no face is found on the scan")
+            return replace(super().detect(scan, image), pose=np.eye(4))
+
+    monkeypatch.setattr(stage, "detector", lambda task: Misled())
+    loaded = stage.load_colored
+
+    def white(*arguments):
+        scan, _, why = loaded(*arguments)
+        colors = np.full((len(scan.vertices), 3), 255, np.uint8)
+        uv = np.tile([[0.5, 0.9]], (len(scan.vertices), 1))
+        return replace(scan, uv=uv, uv_faces=scan.faces, colors=colors), None, why
+
+    monkeypatch.setattr(stage, "load_colored", white)
+    with Checkpoint(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
+        (status,) = found.statuses
+        assert status.ok and status.note == "face-without-texture", status
+        assert searched == [True, False]
+
+
 def test_a_texture_upside_down_is_refused_whoever_gave_some_points(tmp_path, monkeypatch):
     def upside_down(self, *arguments):
         raise FrameRejected("texture-upside-down", "the texture is upside down")
