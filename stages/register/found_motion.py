@@ -26,13 +26,13 @@ from mimicme.stages.register.stabilisation import head_motion
 
 AROUND_MM = 8.0
 """Width of the Gaussian over which the motion of neighbours, whose errors are alike, is a point's own.  Reasoned, not
-tuned: neighbours lie 4 to 10 mm apart, and brow, lids and lips of a face farther than that from each other."""
+tuned: points of one feature lie 4 to 10 mm apart, features farther from each other."""
 CALMEST = 0.25
 """Share of a sequence's frames that may be at rest: the motion that so many do not exceed may be noise.  Reasoned, not
 tuned: a recorded expression begins and ends at rest."""
 CALMER = 0.5
 """Share of the median motion up to which that of the calmest frames is noise, where nothing else tells.  Reasoned, not
-tuned: of noise alone it is 0.8 to 0.9, and with a half the median motion is believed by 0.85 all the same."""
+tuned: of noise alone it is 0.8 to 1, and with a half the median motion is believed by 0.85 all the same."""
 ALIKE = 2
 """How many times as far from a frame as the nearer of its neighbours in time, by their numbers, the other may be to
 tell its noise with it: where a single frame is missing they are neighbours.  Reasoned, not tuned."""

@@ -74,7 +74,7 @@ for _group in ("left_eyebrow", "right_eyebrow", "nose", "left_eye", "right_eye")
 """Those which together tell about where the head is; iBUG-68."""
 COARSE_HEAD_MM = 2.0
 """Residual scale at which a head that landmarks have placed is first brought onto its scan.  Reasoned, not tuned: found
-landmarks, off by 1 to 2 mm each, place a head within that, and hair lies farther out."""
+landmarks, off by 1 to 2 mm each, place a head within that."""
 LARGEST_SCALE = 1.5
 """How much larger or smaller than the template a person may be; what goes beyond is a wrong landmark file."""
 MAX_GAP = 3
