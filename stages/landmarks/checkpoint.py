@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.landmarks import DETECTED, N_LANDMARKS
+from mimicme.pipeline.template.eyelids import EYES
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import CheckpointWriter
 
-SHOWN_SHUT = ("left_eye", "right_eye")
-"""Groups of `landmarks.GROUPS`, in the order of the checkpoint."""
+SHOWN_SHUT = EYES[::-1]
+"""Groups of `landmarks.GROUPS`, in the order of the checkpoint: left, right."""
 
 
 class LandmarksCheckpoint(Checkpoint):

@@ -94,13 +94,14 @@ def compute(task: Task[RegisterSettings], out: CheckpointWriter) -> None:
             return frames.load(row, frames.align.pose(row))
 
         tracker = SequenceTracker(template, levels, settings, *neutral)
-        tracker.hear(frames.found_points())
         mine = range(len(numbers)) if task.part is None else task.part.rows(len(numbers))
         found: dict[int, Registered] = {}
         if task.parts:
             statuses, found = read_parts(task.parts)
         out.frames([numbers[row] for row in mine], [statuses[row] for row in mine])
         if not task.parts:
+            # a part knows its own frames alone: how a sequence is cut does not depend on --jobs
+            tracker.hear(frames.found_points(mine))
             rows = [row for row in mine if statuses[row].ok]
             order = (
                 tracker.order(rows, frames.align.neutral_cost)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -55,9 +55,9 @@ class Frames:
             self.landmarks.shown_shut(row),
         )
 
-    def found_points(self) -> list[FoundPoints]:
-        """What a detector found in the frames that align has placed, in the order of time."""
-        return [self._found(row) for row in self.align.ok_rows]
+    def found_points(self, rows: Sequence[int]) -> list[FoundPoints]:
+        """What a detector found in those of the rows that align has placed, in their order."""
+        return [self._found(row) for row in rows if self.align.statuses[row].ok]
 
     def _found(self, row: int) -> FoundPoints:
         landmarks, confidence = self.landmarks_and_confidence(row)

@@ -108,9 +108,7 @@ def noisy(dome, corpus, tmp_path_factory):
                 out.put(0, "vertices", frame.vertices.astype(np.float32))
                 out.put(0, "faces", frame.faces)
             elif stage == "landmarks":
-                out.array("points", frame.landmarks[None])
-                out.array("confidence", frame.confidence[None])
-                out.array("source", np.ones((1, 68), np.uint8))
+                dome.put_landmarks(out, [frame])
             else:
                 out.array("landmark_ok", frame.confidence[None] > 0)
     save_prepared(dome.template(), root / "template.h5")

@@ -9,14 +9,15 @@ import numpy as np
 from scipy.spatial import Delaunay
 from scipy.spatial.transform import Rotation
 
-from mimicme.pipeline.checkpoint import FrameStatus, writing
+from mimicme.pipeline.checkpoint import CheckpointWriter, FrameStatus, writing
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
-from mimicme.pipeline.landmarks import IBUG68
+from mimicme.pipeline.landmarks import DETECTED, IBUG68, MANUAL
 from mimicme.pipeline.landmarks.deviation import landmark_deviation
 from mimicme.pipeline.stage import Task
 from mimicme.pipeline.template import Template, save_prepared
+from mimicme.stages.landmarks.checkpoint import LandmarksWriter
 from mimicme.stages.register.levels import Levels, build_levels
 from mimicme.stages.register.settings import RegisterSettings
 from mimicme.stages.register.track import Frame, SequenceTracker
@@ -155,6 +156,15 @@ def noisy_sequence(amounts: np.ndarray) -> list[Frame]:
     return made
 
 
+def put_landmarks(out: CheckpointWriter, frames: list[Frame]) -> None:
+    """What landmarks would have written."""
+    writer = LandmarksWriter(out, "", ["present"], "")
+    for row, one in enumerate(frames):
+        source = np.where(one.detected, DETECTED, MANUAL).astype(np.uint8)
+        confidence, absence = one.confidence.astype(np.float32), np.zeros(68, np.uint8)
+        writer.frame(row, one.landmarks, source, confidence, absence, None, 0.0, 1.0, one.shown_shut)
+
+
 def checkpoints(
     root: Path, frames: list[Frame], settings: RegisterSettings, lost: tuple[int, ...] = ()
 ) -> Task:
@@ -173,9 +183,7 @@ def checkpoints(
                     out.put(row, "vertices", frame.vertices.astype(np.float32))
                     out.put(row, "faces", frame.faces)
             elif stage == "landmarks":
-                out.array("points", np.stack([f.landmarks for f in frames]).astype(np.float32))
-                out.array("confidence", np.stack([f.confidence for f in frames]).astype(np.float32))
-                out.array("source", np.stack([np.where(f.detected, 2, 1) for f in frames]).astype(np.uint8))
+                put_landmarks(out, frames)
             else:
                 out.array("pose", np.stack([f.pose for f in frames]))
                 out.array("landmark_ok", np.stack([f.confidence > 0 for f in frames]))

@@ -35,8 +35,50 @@ def test_noise_is_what_changes_from_frame_to_frame_where_nothing_rests(dome):
     held = [up(5.0 + 0.5 * np.sin(k / 8)) for k in range(40)]
     told = noise_mm(sequence(dome, held, 0.3), PLACES, UPPER)
     assert told.max() < 1.0
-    apart = noise_mm(sequence(dome, held, 0.3, step=5), PLACES, UPPER)  # nothing then tells it from noise
-    assert np.median(apart[~UPPER]) > 3.0
+    every_second = noise_mm(sequence(dome, held, 0.3, step=2), PLACES, UPPER)
+    np.testing.assert_array_equal(every_second, told)
+
+
+def numbered(frames: list[FoundPoints], numbers) -> list[FoundPoints]:
+    return [frame._replace(number=number) for frame, number in zip(frames, numbers, strict=True)]
+
+
+def test_frames_that_are_missing_or_numbered_unevenly_leave_neighbours(dome):
+    held = sequence(dome, [up(1.5)] * 20, 0.1)
+    gone = [frame for frame in held if frame.number % 3]  # 1 2 4 5 7 8
+    uneven = numbered(held, [round(2.5 * k) for k in range(20)])  # 0 2 5 8 10
+    for frames in (held, gone, uneven):
+        noise = noise_mm(frames, PLACES, UPPER)
+        assert (noise > 0.1).all() and (noise < 0.4).all()
+        kept = believed(up(1.5), PLACES, ALL, noise)
+        np.testing.assert_allclose(kept[~UPPER], up(1.5)[~UPPER], rtol=0.02)
+
+
+def test_a_steady_motion_is_none_though_a_frame_of_it_is_missing(dome):
+    opens = [frame for frame in sequence(dome, [up(3 + 0.5 * k) for k in range(10)], 0.0) if frame.number % 3]
+    assert noise_mm(opens, PLACES, UPPER).max() < 0.05
+
+
+def test_scans_without_neighbours_in_time_are_believed_when_all_move_alike(dome):
+    two = sequence(dome, [up(1.5)] * 2, 0.1)
+    far = numbered(sequence(dome, [up(1.5)] * 6, 0.1), [0, 1, 40, 41, 95, 96])
+    for frames in (two, far):
+        assert not noise_mm(frames, PLACES, UPPER)[~UPPER].any()
+    rests = [up(0.0), up(0.0), up(0.0), up(4.0), up(4.0), up(4.0), up(4.0)]
+    numbers = [0, 1, 40, 41, 95, 96, 150]
+    told = noise_mm(numbered(sequence(dome, rests, 0.2), numbers), PLACES, UPPER)
+    assert 0.1 < np.median(told[~UPPER]) < 0.7
+
+
+def test_points_by_hand_change_nothing_for_the_others(dome):
+    """Key frames that were corrected, wholly or about the mouth, are no frames in which a detector errs by nothing."""
+    found = sequence(dome, [up(0.0)] * 12, 0.8)
+    told = noise_mm(found, PLACES, UPPER)
+    wholly = [f._replace(use=ALL & (k % 3 > 0)) for k, f in enumerate(found)]
+    half = [f._replace(use=ALL & ((k % 2 > 0) | UPPER)) for k, f in enumerate(found)]
+    few = [f._replace(use=np.arange(len(PLACES)) < (3 if k < 4 else 64)) for k, f in enumerate(found)]
+    for frames in (wholly, half, few):
+        assert np.median(noise_mm(frames, PLACES, UPPER)[~UPPER]) > 0.75 * np.median(told[~UPPER])
 
 
 def test_one_frame_tells_no_noise_and_is_believed(dome):

@@ -12,9 +12,10 @@ from scipy.spatial.transform import Rotation
 
 from mimicme.pipeline.checkpoint import Checkpoint, writing
 from mimicme.pipeline.errors import FrameRejected
-from mimicme.pipeline.geometry.mesh import transform, vertex_normals
+from mimicme.pipeline.geometry.mesh import inverse, transform, vertex_normals
 from mimicme.pipeline.geometry.rigid import fit_rigid
 from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.pipeline.items import Part
 from mimicme.pipeline.landmarks.deviation import landmark_deviation
 from mimicme.pipeline.stage import Task
 from mimicme.pipeline.template.eyelids import open_share
@@ -23,6 +24,7 @@ from mimicme.stages.register import compute as run_stage
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 from mimicme.stages.register.fit import FitTarget
 from mimicme.stages.register.found_motion import FoundPoints
+from mimicme.stages.register.frames import open_frames
 from mimicme.stages.register.levels import Levels, build_levels
 from mimicme.stages.register.quality import notes
 from mimicme.stages.register.settings import PRESETS, RegisterSettings
@@ -475,6 +477,46 @@ def test_the_stage_gives_the_same_bytes_again(task, checkpoint, tmp_path):
     assert made(task, tmp_path / "b.h5").read_bytes() == checkpoint.read_bytes()
 
 
+def test_the_tracker_hears_what_was_found_in_its_own_frames(dome, frames, tmp_path, monkeypatch):
+    """In the canonical frame, without the jaw, points by hand, points that are not trusted, and frames without a pose.
+
+    Of a part those of the part; who joins parts needs none."""
+    seen = [replace(frame, detected=DETECTED.copy(), confidence=np.ones(68)) for frame in frames[4:8]]
+    seen[1].detected[48:] = False
+    seen[3].confidence[30] = 0.0
+    with writing(tmp_path / "neutral.h5", stage="register", item="S001/neutral", made_by={}) as out:
+        out.frames([0])
+        out.array("neutral", dome.truth(0.0).astype(np.float32))
+    task = replace(checkpoints(dome, tmp_path, seen, lost=(2,)), neutral=tmp_path / "neutral.h5")
+    heard: list[FoundPoints] = []
+    hear = SequenceTracker.hear
+
+    def listened(self: SequenceTracker, found: list[FoundPoints]) -> None:
+        heard.extend(found)
+        hear(self, found)
+
+    monkeypatch.setattr(SequenceTracker, "hear", listened)
+    parts = []
+    for number, rows in ((1, [0, 1]), (2, [3])):
+        parts.append(made(replace(task, part=Part(number, 2)), tmp_path / f"{number}.h5"))
+        assert [found.number for found in heard] == [seen[row].number for row in rows]
+        for found, row in zip(heard, rows, strict=True):
+            frame = seen[row]
+            assert np.array_equal(found.use, frame.detected & (frame.confidence > 0) & (np.arange(68) >= 17))
+            expected = transform(inverse(frame.pose), frame.landmarks)[found.use]
+            np.testing.assert_allclose(found.landmarks[found.use], expected, atol=1e-3)
+        heard.clear()
+    made(replace(task, parts=tuple(parts)), tmp_path / "joined.h5")
+    assert heard == []
+
+
+def test_a_frame_knows_which_of_its_eyes_landmarks_saw_shut(dome, frames, tmp_path):
+    shut: list[tuple[str, ...]] = [("right_eye",), ("left_eye",), (), ("left_eye", "right_eye")]
+    seen = [replace(frame, shown_shut=eyes) for frame, eyes in zip(frames[:4], shut, strict=True)]
+    with open_frames(checkpoints(dome, tmp_path, seen)) as read:
+        assert [set(read.load(row, np.eye(4)).shown_shut) for row in range(4)] == [set(eyes) for eyes in shut]
+
+
 def test_the_neutral_of_another_sequence_is_the_template_of_this_one(dome, frames, checkpoint, tmp_path):
     task = replace(checkpoints(dome, tmp_path, frames[5:7]), neutral=checkpoint)
     with Checkpoint(made(task, tmp_path / "c.h5")) as found:
@@ -669,6 +711,20 @@ def test_landmarks_by_hand_place_the_head_themselves(dome, monkeypatch):
     without = dome.tracker(dome.truth(0.0)).register(frame)
     np.testing.assert_array_equal(with_surface.vertices, without.vertices)
     np.testing.assert_array_equal(with_surface.pose, without.pose)
+
+
+def test_a_single_found_point_places_no_head_that_points_by_hand_tell(dome):
+    """And hand points that are too few for that leave it to the surface, as found ones lead to it."""
+    frame = turned_landmarks(dome.frame(1))
+    target = FitTarget(ScanTarget(frame.vertices, frame.faces), frame.landmarks, np.ones(68))
+    tracker, none = dome.tracker(dome.truth(0.0)), np.zeros(68, bool)
+    single, four_by_hand = none.copy(), DETECTED.copy()
+    single[30] = True
+    four_by_hand[36:40] = False
+    assert tracker._head_on(target, single, None) is None
+    assert tracker._head_on(target, four_by_hand, None) is not None
+    four_by_hand[40] = False
+    assert tracker._head_on(target, four_by_hand, None) is None
 
 
 def head_off(dome, frame: Frame, skin: np.ndarray | None = None) -> float:
