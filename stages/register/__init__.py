@@ -100,8 +100,6 @@ def compute(task: Task[RegisterSettings], out: CheckpointWriter) -> None:
             statuses, found = read_parts(task.parts)
         out.frames([numbers[row] for row in mine], [statuses[row] for row in mine])
         if not task.parts:
-            # a part knows its own frames alone: how a sequence is cut does not depend on --jobs
-            tracker.hear(frames.found_points(mine))
             rows = [row for row in mine if statuses[row].ok]
             order = (
                 tracker.order(rows, frames.align.neutral_cost)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 
 from mimicme.pipeline.arrays import Floats
-from mimicme.pipeline.geometry.mesh import Mesh, inverse, transform
-from mimicme.pipeline.landmarks import GROUPS
+from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.scan import has_image, load_colored, load_scan, vertex_colors
 from mimicme.pipeline.stage import Task
 from mimicme.stages.align.checkpoint import AlignCheckpoint
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
-from mimicme.stages.register.found_motion import FoundPoints
 from mimicme.stages.register.track import Frame
 
 
@@ -54,17 +52,6 @@ class Frames:
             vertex_colors(*load_colored(self.ingest, row, scan)[:2]) if coloured and colors else None,
             self.landmarks.shown_shut(row),
         )
-
-    def found_points(self, rows: Sequence[int]) -> list[FoundPoints]:
-        """What a detector found in those of the rows that align has placed, in their order."""
-        return [self._found(row) for row in rows if self.align.statuses[row].ok]
-
-    def _found(self, row: int) -> FoundPoints:
-        landmarks, confidence = self.landmarks_and_confidence(row)
-        use = self.landmarks.detected(row) & (confidence > 0) & np.isfinite(landmarks).all(axis=1)
-        use[GROUPS["jaw"]] = False  # see `Frame.known`
-        in_canonical = transform(inverse(self.align.pose(row)), np.where(use[:, None], landmarks, 0.0))
-        return FoundPoints(self.numbers[row], in_canonical, use)
 
     def _coloured(self, row: int, scan: Mesh) -> bool:
         """Whether landmarks that were found were found in colours."""

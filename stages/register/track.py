@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,7 +37,6 @@ from mimicme.stages.register.fit import (
     Step,
     annealed,
 )
-from mimicme.stages.register.found_motion import FoundPoints, believed, noise_mm
 from mimicme.stages.register.levels import Levels
 from mimicme.stages.register.lid_motion import LidMotion
 from mimicme.stages.register.mouth_light import Mouth, light_between_lips
@@ -320,12 +319,6 @@ class SequenceTracker:
             anatomy.assessor.spread,
         )
         self._previous: Previous | None = None
-        self._found: Sequence[FoundPoints] = ()
-        self._noise: Floats | None = None
-
-    def hear(self, found: Sequence[FoundPoints]) -> None:
-        """What a detector found in the frames to come, in the order of time: it tells how far to believe it."""
-        self._found, self._noise = found, None
 
     def _open_eyes_of(self, neutral: Floats | None) -> Floats:
         """(68, 3) landmarks with open eyes: the person's own, whose lids may be narrow, but the template's of an eye
@@ -455,7 +448,6 @@ class SequenceTracker:
         rest = self._rest
         if head is not None:
             rest, start = transform(head, rest), start @ head[:3, :3].T
-            fit_target = replace(fit_target, landmarks=self._believed(fit_target, frame.detected, head))
         start = start + self._fitter.warp(
             rest + start, fit_target, settings.landmark_smoothing_mm, self.neutral is not None
         )
@@ -487,8 +479,7 @@ class SequenceTracker:
         displacement = self._fine(rest, fit_target, displacement)
         # assessed from a shape at rest that no landmark has moved: else one that is left out is followed already
         rest, displacement = rest - lids, displacement + lids
-        judged = replace(fit_target, landmarks=landmarks)  # as they were found
-        result = self._stabilised(frame, frame.pose, rest, displacement, judged, known, as_bytes(skin))
+        result = self._stabilised(frame, frame.pose, rest, displacement, fit_target, known, as_bytes(skin))
         stabilised = result.vertices.astype(np.float64)
         if self.neutral is None:
             self.neutral, self.neutral_number = stabilised, frame.number
@@ -564,20 +555,6 @@ class SequenceTracker:
             placed = transform(head, self.neutral[level.index])
             head = refine_pose(placed, level.faces, scan, scale, min_cosine, bone) @ head
         return head
-
-    def _believed(self, fit_target: FitTarget, detected: Bools, head: Floats) -> Floats:
-        """(68, 3) landmarks of a frame, those `detected` (68,) with as much of their motion from the neutral as is
-        believed, its head (4, 4) having moved; see found_motion.py."""
-        assert self.neutral is not None
-        places = self.levels.fine.landmarks @ self.neutral
-        if self._noise is None:
-            own = [found._replace(landmarks=found.landmarks - self.detector_offset) for found in self._found]
-            self._noise = noise_mm(own, places, SKULL_LANDMARKS)
-        landmarks, use = fit_target.landmarks, detected & (fit_target.weights > 0)
-        at_rest = transform(head, places)
-        return np.where(
-            use[:, None], at_rest + believed(landmarks - at_rest, places, use, self._noise), landmarks
-        )
 
     def _with_head_motion(self, rest: Floats, displacement: Floats) -> tuple[Floats, Floats]:
         """A rest shape (V, 3) moved as the head has, and the displacement (V, 3) that is left.

@@ -15,7 +15,6 @@ from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import inverse, transform, vertex_normals
 from mimicme.pipeline.geometry.rigid import fit_rigid
 from mimicme.pipeline.geometry.spatial import Surface
-from mimicme.pipeline.items import Part
 from mimicme.pipeline.landmarks.deviation import landmark_deviation
 from mimicme.pipeline.stage import Task
 from mimicme.pipeline.template.eyelids import open_share
@@ -23,7 +22,6 @@ from mimicme.stages.register import STAGE, fit
 from mimicme.stages.register import compute as run_stage
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 from mimicme.stages.register.fit import FitTarget
-from mimicme.stages.register.found_motion import FoundPoints
 from mimicme.stages.register.frames import open_frames
 from mimicme.stages.register.levels import Levels, build_levels
 from mimicme.stages.register.quality import notes
@@ -477,39 +475,6 @@ def test_the_stage_gives_the_same_bytes_again(task, checkpoint, tmp_path):
     assert made(task, tmp_path / "b.h5").read_bytes() == checkpoint.read_bytes()
 
 
-def test_the_tracker_hears_what_was_found_in_its_own_frames(dome, frames, tmp_path, monkeypatch):
-    """In the canonical frame, without the jaw, points by hand, points that are not trusted, and frames without a pose.
-
-    Of a part those of the part; who joins parts needs none."""
-    seen = [replace(frame, detected=DETECTED.copy(), confidence=np.ones(68)) for frame in frames[4:8]]
-    seen[1].detected[48:] = False
-    seen[3].confidence[30] = 0.0
-    with writing(tmp_path / "neutral.h5", stage="register", item="S001/neutral", made_by={}) as out:
-        out.frames([0])
-        out.array("neutral", dome.truth(0.0).astype(np.float32))
-    task = replace(checkpoints(dome, tmp_path, seen, lost=(2,)), neutral=tmp_path / "neutral.h5")
-    heard: list[FoundPoints] = []
-    hear = SequenceTracker.hear
-
-    def listened(self: SequenceTracker, found: list[FoundPoints]) -> None:
-        heard.extend(found)
-        hear(self, found)
-
-    monkeypatch.setattr(SequenceTracker, "hear", listened)
-    parts = []
-    for number, rows in ((1, [0, 1]), (2, [3])):
-        parts.append(made(replace(task, part=Part(number, 2)), tmp_path / f"{number}.h5"))
-        assert [found.number for found in heard] == [seen[row].number for row in rows]
-        for found, row in zip(heard, rows, strict=True):
-            frame = seen[row]
-            assert np.array_equal(found.use, frame.detected & (frame.confidence > 0) & (np.arange(68) >= 17))
-            expected = transform(inverse(frame.pose), frame.landmarks)[found.use]
-            np.testing.assert_allclose(found.landmarks[found.use], expected, atol=1e-3)
-        heard.clear()
-    made(replace(task, parts=tuple(parts)), tmp_path / "joined.h5")
-    assert heard == []
-
-
 def test_a_frame_knows_which_of_its_eyes_landmarks_saw_shut(dome, frames, tmp_path):
     shut: list[tuple[str, ...]] = [("right_eye",), ("left_eye",), (), ("left_eye", "right_eye")]
     seen = [replace(frame, shown_shut=eyes) for frame, eyes in zip(frames[:4], shut, strict=True)]
@@ -552,7 +517,7 @@ def test_smoothing_in_time_removes_jitter(dome, frames, task, checkpoint, tmp_pa
 
 def test_heads_that_are_scanned_one_by_one_are_smoothed_and_keep_their_poses(dome):
     """Poses that have nothing to do with each other are no tremor."""
-    from mimicme.pipeline.geometry.mesh import inverse, transform
+    from mimicme.pipeline.geometry.mesh import transform
 
     tracker, rng = dome.tracker(dome.truth(0.0)), np.random.default_rng(3)
     seen, found = {}, {}
@@ -672,36 +637,6 @@ def test_the_head_is_where_its_surface_is_and_not_where_found_landmarks_turn_it(
     assert placed[above].mean() < 0.92 * by_landmarks[above].mean()
     assert placed[below].mean() < 0.85 * by_landmarks[below].mean()
     assert placed.mean() < 0.97 * by_landmarks.mean()
-
-
-def test_points_that_a_detector_sees_elsewhere_in_every_frame_do_not_lead_a_face_at_rest(dome):
-    """It is told by the sequence's other frames; a sequence that says nothing is followed as it is."""
-    frames = [replace(dome.frame(k, 0.0, landmark_noise_mm=0.8), detected=DETECTED) for k in range(1, 6)]
-    found = [FoundPoints(frame.number, frame.landmarks, DETECTED) for frame in frames]
-
-    def error(hear: list[FoundPoints], frame: Frame) -> float:
-        tracker = dome.tracker(dome.truth(0.0))
-        tracker.hear(hear)
-        return dome.apart(in_scan(tracker.register(frame)), dome.truth(0.0)).mean()
-
-    assert error(found, frames[2]) < 0.8 * error([], frames[2])
-    by_hand = replace(frames[2], detected=~DETECTED)
-    assert error(found, by_hand) == error([], by_hand)
-
-
-def test_points_that_go_far_are_followed_however_much_they_tremble(dome):
-    frames = [
-        replace(dome.frame(k, amount, landmark_noise_mm=0.4), detected=DETECTED)
-        for k, amount in enumerate((0.0, 0.5, 1.0, 0.5, 0.0))
-    ]
-    tracker, alone = dome.tracker(dome.truth(0.0)), dome.tracker(dome.truth(0.0))
-    tracker.hear([FoundPoints(frame.number, frame.landmarks, DETECTED) for frame in frames])
-    moved = dome.truth(1.0) - dome.truth(0.0)
-
-    def share(by: SequenceTracker) -> float:
-        return float(((in_scan(by.register(frames[2])) - dome.truth(0.0)) * moved).sum() / (moved**2).sum())
-
-    assert share(tracker) > 0.98 * share(alone)
 
 
 def test_landmarks_by_hand_place_the_head_themselves(dome, monkeypatch):
