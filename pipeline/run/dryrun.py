@@ -117,11 +117,12 @@ class DryRun:
     def _states(self, stage: Stage) -> dict[Item, ItemState]:
         if stage.scope == "everything":
             return {RELEASE: self.plan.state_of_release(stage, self.selection.requested, self._output)}
-        found = self.plan.states_of_stage(stage, self.selection.of(stage, self.plan.included_neutral_of))
-        if stage in self.chosen:
-            # what failed is tried again, so what waits for it may run
+        found = self.plan.states_of_stage(
+            stage, self.selection.of(stage, self.plan.included_neutral_of), try_again=stage in self.chosen
+        )
+        if stage in self.chosen and self.options.force:
             for item, item_state in found.items():
-                if item_state.state == "failed" or (self.options.force and item_state.state == "done"):
+                if item_state.state == "done":
                     self.plan.states[stage.name, item] = ItemState("stale", item_state.reason, follows=True)
         return found
 

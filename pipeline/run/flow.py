@@ -178,6 +178,8 @@ class Flow:
                 parts.remove(sequence.item)
             plan.states[stage.name, sequence.item] = ItemState("blocked", item_state.reason)
         else:
+            # it is tried now, whatever became of it before: nobody takes the place of a neutral that failed until then
+            plan.states[stage.name, sequence.item] = replace(item_state, state="pending")
             job = self._make_job(stage, sequence, item_state)
             jobs = parts.ready_jobs(replace(job, followers=self._followers(person, stage, sequence)))
             there = len(sequence.frames) - sum(job.frame_count for job in jobs)

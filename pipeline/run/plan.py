@@ -159,6 +159,7 @@ class Plan:
         self.states = _States()
         self.ledger: Ledger | None = None
         self._key = ""
+        self._tried_again: set[str] = set()  # stages of which a run that is foreseen tries again what failed
         self._not_selected: set[Item] = set()  # sequences that this run does not include
         self._corpora: dict[str, tuple[Corpus, Item | None]] = {}
         # made once each: there may be half a million checkpoints
@@ -245,9 +246,17 @@ class Plan:
             return path
         return folder / f"{item.sequence}.h5"
 
-    def states_of_stage(self, stage: Stage, sequences: Iterable[Sequence]) -> dict[Item, ItemState]:
-        """Determine and store the states of a stage's items; those of the stages it needs must be there."""
+    def states_of_stage(
+        self, stage: Stage, sequences: Iterable[Sequence], try_again: bool = False
+    ) -> dict[Item, ItemState]:
+        """Determine and store the states of a stage's items; those of the stages it needs must be there.
+
+        Args:
+            try_again: what failed will be tried again: what waits for it, as for a neutral, finds it out of date.
+        """
         self.begin(stage)
+        if try_again:
+            self._tried_again.add(stage.name)
         ordered = list(sequences)
         open_ones = [s for s in ordered if s.item.subject not in self.settled]
         if stage.scope in NEUTRAL_FIRST:
@@ -309,7 +318,10 @@ class Plan:
     def state_of(self, stage: Stage, sequence: Sequence) -> ItemState:
         """Determine and store the state of one item."""
         item_state = self._determine_state(stage, sequence)
-        self.states[stage.name, sequence.item] = item_state
+        again = item_state.state == "failed" and stage.name in self._tried_again
+        self.states[stage.name, sequence.item] = (
+            ItemState("stale", item_state.reason, follows=True) if again else item_state
+        )
         return item_state
 
     def _determine_state(self, stage: Stage, sequence: Sequence) -> ItemState:

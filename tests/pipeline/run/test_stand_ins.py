@@ -234,3 +234,42 @@ def test_dry_run_and_force_agree_with_the_run(make, picky):
     shutil.rmtree(workspace.root / "fit" / "S1")
     go(workspace, picky)
     assert digests(workspace) == before
+
+
+def nothing_is_left_to_do(workspace, stages):
+    status = read_status(Workspace.open(workspace.root, environ={}), stages.STAGES)
+    return not any(item.state != "done" for stage in status.stages for item in stage.items)
+
+
+@pytest.mark.parametrize("jobs", [0, 2])
+@pytest.mark.parametrize("sets", [(), ("fit.steps=5",)])
+def test_a_neutral_that_failed_in_fit_is_waited_for_when_it_is_tried_again(make, picky, jobs, sets):
+    words = REJECTED | {"S1/neutral": ["a"]}
+    workspace, fresh = make(words), make(words, "fresh")
+    no_fit(workspace, "neutral")
+    go(workspace, picky)
+    assert neutral_of(workspace, "S1/smile") == neutral_of(workspace, "S1/wide") == "S1/calm"
+    no_fit(workspace, "neutral", False)
+    calls(workspace)
+    assert go(workspace, picky, jobs=jobs, sets=sets).code == 0
+    made = [tuple(call[:2]) for call in calls(workspace)]
+    assert len(made) == len(set(made))
+    assert {call for call in made if call[1].startswith("S1")} == {
+        (stage, f"S1/{name}") for stage in ("fit", "agree", "paint") for name in ("neutral", "calm", "smile", "wide")
+    }
+    go(fresh, picky, sets=sets)
+    assert registered(workspace) == registered(fresh)
+    assert sets or nothing_is_left_to_do(workspace, picky)
+    go(workspace, picky, jobs=jobs, sets=sets)
+    assert calls(workspace) == []
+
+
+def test_dry_run_foresees_that_a_neutral_that_failed_is_tried_again(make, picky):
+    workspace = make(REJECTED | {"S1/neutral": ["a"]})
+    no_fit(workspace, "neutral")
+    go(workspace, picky)
+    said = go(workspace, picky, dry_run=True).out
+    assert "fit: 6 of 6 would run, 0 are current" in said
+    assert "would run: its subject's neutral 'S1/neutral' comes first [S1/calm, S1/smile, S1/wide]" in said
+    assert "its subject's neutral 'S2/neutral' comes first [S2/smile]" in said
+    assert "would run: failed last time: " in said
