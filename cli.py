@@ -772,6 +772,12 @@ def export_command(
         if done.forbidden
         else ""
     )
+    if done.kept_out:
+        kept_out = counted(len(done.kept_out), "subject is", "subjects are")
+        left_out += (
+            f"; {kept_out} left out, whom the workspace of this release keeps out by now: `mimicme run` packs it "
+            "without them"
+        )
     click.echo(f"{counted(len(done.files), 'file')} in {directory}{left_out}")
 
 

@@ -111,6 +111,27 @@ def test_a_missing_checkpoint_keeps_the_release_unless_asked_otherwise(workspace
     assert ok_frames(release) == {"S000/neutral": 1, "S000/surprise": 0}
 
 
+def test_what_was_made_with_other_settings_is_not_called_missing(workspace: Path, tmp_path: Path) -> None:
+    """The run was given settings, and a plain `pack` is not: `--allow-missing` would pack a release of nothing."""
+    release = workspace / "release.h5"
+    before = release.read_bytes()
+    done = mimicme_here("pack", workspace, "--jobs", 0, "--set", "align.few_landmarks=21", code=1)
+    said = done.stdout + done.stderr
+    assert KEPT + "2 sequences whose results are out of date: they were made with other settings" in said
+    assert "no result now" not in said and "--allow-missing" not in said
+    assert f"`mimicme pack {workspace} --set bake.size=256` packs it with the settings" in said
+    assert release.read_bytes() == before
+    # once more: the newest run is now one that was refused
+    told = mimicme_here("pack", workspace, "--jobs", 0, "--dry-run", "--set", "align.few_landmarks=21", code=1)
+    assert f"`mimicme pack {workspace} --set bake.size=256` packs it" in told.stdout
+    assert "is current" in pack(workspace)  # as it says
+    # what nobody gave is not told
+    shutil.rmtree(workspace / "runs")
+    done = mimicme_here("pack", workspace, "--jobs", 0, "--set", "align.few_landmarks=21", code=1)
+    said = done.stdout + done.stderr
+    assert "Give the settings that it was made with again" in said and "bake.size=256" not in said
+
+
 def test_a_texture_is_not_lost_either(workspace: Path) -> None:
     lose(workspace, "bake")
     assert "S000/surprise: 'bake' is not made yet" in pack(workspace, code=1)
