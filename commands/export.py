@@ -32,8 +32,8 @@ from mimicme.pipeline.landmarks import NamedPoints
 from mimicme.pipeline.landmarks.files import WRITERS, write_landmarks
 from mimicme.pipeline.release import Release, SequenceInfo, permitted
 from mimicme.pipeline.release.layout import OK
-from mimicme.pipeline.workspace.beside import kept_out_by_now, workspace_beside
 from mimicme.pipeline.whole_file import refuse_existing, whole_file, write_whole
+from mimicme.pipeline.workspace.beside import kept_out_by_now, workspace_beside
 
 FORMATS = ("obj", "ply", "glb", "npz")
 SPACES = ("canonical", "scan", "file")
@@ -202,9 +202,7 @@ def _selected(release: Release, glob: str, frames: Sequence[int] | None) -> NDAr
     return release.select(subject=subject or "*", sequence=sequence or "*", frames=frames)
 
 
-def _not_kept_out(
-    release: Release, rows: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def _not_kept_out(release: Release, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Rows of subjects who may be in the release by now, and who may not.
 
     Raises:

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ class Releasing:
         release: path of the release, when it was made or is current.
         packed: whether it was written now.
         verified: names of its shards that nobody touched since an earlier run verified them.
+        left: the sequences that left it because their captures are not there any more, in words; empty: none.
         created, wanted: its time, and the fingerprint of what would make it; empty while it was not looked at.
     """
 
@@ -55,6 +57,8 @@ class Releasing:
         self.release: Path | None = None
         self.packed = False
         self.verified: tuple[str, ...] = ()
+        self.left = ""
+        self._gone: Mapping[Item, int] = {}
         self.created = self.wanted = ""
 
     def run(self, stage: Stage) -> None:
@@ -64,11 +68,47 @@ class Releasing:
             UsageError: there is nothing for it, and nothing else was asked for.
         """
         output = self._options.output or self._workspace.release
+        try:
+            self._run(stage, output)
+        finally:
+            self._tell_who_left(output)
+
+    def _without_captures(self, output: Path) -> dict[Item, int]:
+        """The sequences of the workspace's release whose captures are not there any more, with their frames that are
+        ok.  Not those of people who are kept out: nothing is to name them."""
+        if os.path.realpath(output) != os.path.realpath(self._workspace.release):
+            return {}
+        try:
+            there = ok_frames_of(output)
+            gone = there.keys() - self._listed_items()
+            kept_out = self._workspace.kept_out({item.subject for item in gone}) if gone else frozenset()
+        except (MimicmeError, OSError, MemoryError):  # what packs it says what is wrong with it
+            return {}
+        return {item: there[item] for item in sorted(gone, key=str) if item.subject not in kept_out}
+
+    def _tell_who_left(self, output: Path) -> None:
+        """Note which of the sequences whose captures are not there any more are not in the release any more."""
+        gone = self._gone
+        if not gone or not self.packed:
+            return
+        with suppress(MimicmeError, OSError, MemoryError):
+            left = sorted(gone.keys() - ok_frames_of(output).keys(), key=str)
+            if left:
+                frames = counted(sum(gone[item] for item in left), "frame")
+                their = "its captures are" if len(left) == 1 else "their captures are"
+                self.left = (
+                    f"{counted(len(left), 'sequence')} ({frames}) left {output.name}, because {their} not there any "
+                    f"more: {listed(map(str, left), 5)}"
+                )
+                self._log.write("left the release", why=self.left)
+
+    def _run(self, stage: Stage, output: Path) -> None:
         result = StageResult(stage.name)
         began, cpu_began = time.monotonic(), time.process_time()
         created = self._plan.created(self._requested)
         wanted = self._plan.release_wanted(stage, self._requested, created)
         current = output.is_file() and release_fingerprint(output) == wanted
+        self._gone = {} if current else self._without_captures(output)
         unread: Exception | None = None
         lost: dict[Item, str] = {}
         try:
@@ -271,6 +311,24 @@ class Releasing:
         )
 
 
+def ok_frames_of(path: Path) -> dict[Item, int]:
+    """The sequences of a release, with how many of their frames are ok; none where there is no release.
+
+    Raises:
+        ReleaseError, OSError: it cannot be read.
+    """
+    from mimicme.pipeline.release import Release
+    from mimicme.pipeline.release.layout import OK
+
+    if not path.is_file():
+        return {}
+    with Release(path) as release:
+        statuses = release.index["status"]
+        return {
+            info.item: int((statuses[info.start : info.stop] == OK).sum()) for info in release.sequences()
+        }
+
+
 @dataclass(frozen=True)
 class _Collected:
     """An input of a stage of scope `everything` that brings no type of its own."""
@@ -339,7 +397,11 @@ def kept_as_it_was(
     has = "has" if len(lost) == 1 else "have"
     if all(outdated):
         settings, given = _other_settings(plan, stage, output)
-        of = "they were made with other settings than those given now" if settings else "made of something else"
+        of = (
+            "they were made with other settings than those given now"
+            if settings
+            else "made of something else"
+        )
         how = f"whose results are out of date: {of}"
     else:
         settings, given = False, None
@@ -372,7 +434,9 @@ def _other_settings(plan: Plan, stage: Stage, output: Path) -> tuple[bool, tuple
     """Whether what a release is made of was made with other settings than this run's, and what an earlier run was
     given that had them; None where no run of late had them."""
     made = _settings_of(output)
-    now = {n: record["settings"] for n, record in json.loads(json.dumps(plan.release_config()))["stages"].items()}
+    now = {
+        n: record["settings"] for n, record in json.loads(json.dumps(plan.release_config()))["stages"].items()
+    }
     if made is None or all(made.get(name) == now[name] for name in stage.needs):
         return False, None
     workspace = plan.workspace

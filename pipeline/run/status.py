@@ -177,8 +177,8 @@ class Status:
             lines.append(f"release.h5 has no frame that is ok, of {of}: nothing can be made of it")
         if self.kept_out:
             lines.append(
-                f"release.h5 still has {counted(self.kept_out, 'subject')} who must not be in it by now: refused by the "
-                f"table of subjects, or withdrawn; `{self.command}` packs it without them"
+                f"release.h5 still has {counted(self.kept_out, 'subject')} who must not be in it by now: refused by "
+                f"the table of subjects, or withdrawn; `{self.command}` packs it without them"
             )
         lines += self.unheeded
         reasons = Counter(
