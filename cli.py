@@ -180,10 +180,16 @@ def _run(
     of_shard = options.get("shard") is not None and result.exit_code != INTERRUPTED
     if not options["dry_run"] and not quiet and not of_shard:
         say_not_kept(workspace, preset, sets, console.say)
+    if result.left and not quiet:
+        console.result(f"{result.left}.")
     code = result.exit_code if sound else max(result.exit_code, 1)
     why = [*result.why, *([] if sound else ["a release that is not usable"])]
     if why and code == 1:  # last, where somebody who comes in the morning looks first
-        named = f"; `mimicme status {shlex.quote(str(workspace))} --failed` names each" if result.why else ""
+        named = (
+            f"; `mimicme status {shlex.quote(str(workspace))} --failed` names each sequence"
+            if result.why
+            else ""
+        )
         console.result(f"Exit status 1: {', '.join(why)}{named}.")
     sys.exit(code)
 
@@ -240,6 +246,7 @@ def _say_unheeded(workspace: Workspace) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what is found, sequence by sequence; write nothing.")
 def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
     """Make a workspace for a folder of captures."""
+    from mimicme.pipeline.captures.consent import UNCLEAR
     from mimicme.pipeline.captures.overview import overview
     from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
     from mimicme.stages import STAGES
@@ -274,21 +281,28 @@ def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
             err=True,
         )
         sys.exit(2)
+    unclear = [one for one in found.captured if UNCLEAR in table.excluded.get(one, "")]
     if dry_run:
         if not found.sequences:
             click.echo("Nobody is left to work on: see above.")
         click.echo("Nothing is written.")
-        sys.exit(2 if found.unclear else 0)
+        sys.exit(2 if found.unclear or unclear else 0)
     if not found.sequences:
         click.echo(
             f"Nobody is left to work on: see above. With that changed, mimicme run {shlex.quote(str(workspace))}"
         )
-        return
+        sys.exit(2 if unclear else 0)
     from mimicme.commands.plan import shards_advised
 
     if said := shards_advised(found.frame_count * MB_A_FRAME / 1000, made.root):
         click.echo(said)
     click.echo(f"Next: mimicme run {shlex.quote(str(workspace))}")
+    if unclear:  # the workspace is made, and a script has to notice who is not in it
+        who = counted(len(unclear), "subject")
+        click.echo(
+            f"Exit status 2: the consent of {who} is not understood, and keeps them out; see above.", err=True
+        )
+        sys.exit(2)
 
 
 @main.command("run")
@@ -772,6 +786,12 @@ def export_command(
         if done.forbidden
         else ""
     )
+    if done.kept_out:
+        kept_out = counted(len(done.kept_out), "subject is", "subjects are")
+        left_out += (
+            f"; {kept_out} left out, whom the workspace of this release keeps out by now: `mimicme run` packs it "
+            "without them"
+        )
     click.echo(f"{counted(len(done.files), 'file')} in {directory}{left_out}")
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.captures.layouts import safe_glob, safe_name
-from mimicme.pipeline.errors import ReleaseError, UsageError, listed
+from mimicme.pipeline.errors import ReleaseError, UsageError, counted, listed
 from mimicme.pipeline.formats.glb import BYTES_PER_VERTEX, Animation
 from mimicme.pipeline.formats.map_coding import Coding
 from mimicme.pipeline.geometry.mesh import Mesh, transform
@@ -33,6 +33,7 @@ from mimicme.pipeline.landmarks.files import WRITERS, write_landmarks
 from mimicme.pipeline.release import Release, SequenceInfo, permitted
 from mimicme.pipeline.release.layout import OK
 from mimicme.pipeline.whole_file import refuse_existing, whole_file, write_whole
+from mimicme.pipeline.workspace.beside import kept_out_by_now, workspace_beside
 
 FORMATS = ("obj", "ply", "glb", "npz")
 SPACES = ("canonical", "scan", "file")
@@ -112,12 +113,13 @@ class Wanted:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The meshes (or archives) that were written, how many rejected frames were left out, and who does not permit the
-    use."""
+    """The meshes (or archives) that were written, how many rejected frames were left out, who does not permit the use,
+    and who is kept out by now of the workspace in whose folder the release lies."""
 
     files: tuple[Path, ...]
     left_out: int
     forbidden: tuple[str, ...] = ()
+    kept_out: tuple[str, ...] = ()
 
 
 def export(
@@ -138,7 +140,8 @@ def export(
     """Write the selected frames.
 
     Fails closed: from a release that says what its subjects permit nothing is written before it is said what for, and
-    nothing of those who do not plainly permit that.
+    nothing of those who do not plainly permit that.  Nor, from a release in the folder of its workspace, of those whom
+    that keeps out by now: consent was taken back, and no run has packed the release since.
 
     Args:
         format, space, animation, texture_of, landmarks, colors: see `Wanted`.
@@ -148,8 +151,9 @@ def export(
         use: what for: `research`, `papers`, `training`, `raw`, `commercial` (`pipeline.release.permitted`).
 
     Raises:
-        UsageError: unknown format, space or use, nothing selected, nobody permits it, an animation would be too large,
-            or a file is there already.
+        UsageError: unknown format, space or use, nothing selected, nobody permits it, everybody is kept out, an
+            animation would be too large, or a file is there already.
+        ConfigError, InputError: the release lies in the folder of a workspace that cannot say who is kept out.
     """
     wanted = Wanted(format, space, animation, texture_of, landmarks, colors).checked()
     opened = release if isinstance(release, Release) else Release(release)
@@ -165,6 +169,7 @@ def export(
                 seen=f"'{select}'",
                 expected=f"such as {listed((s.item for s in opened.sequences()[:3]), 3)}",
             )
+        rows, kept_out = _not_kept_out(opened, rows)
         rows, forbidden = _permitted(opened, rows, use)
         good = rows[opened.index["status"][rows] == OK]
         plan = _plan(opened, good, Path(directory), wanted)
@@ -185,7 +190,7 @@ def export(
                 _write_landmarks(opened, path, row, wanted)
         if plan and wanted.landmarks != NO_LANDMARKS:
             _write_if_other(Path(directory) / TOPOLOGY_FILE, _topology(opened))
-        return ExportResult(tuple(plan), len(rows) - len(good), forbidden)
+        return ExportResult(tuple(plan), len(rows) - len(good), forbidden, kept_out)
     finally:
         if not isinstance(release, Release):
             opened.close()
@@ -195,6 +200,35 @@ def _selected(release: Release, glob: str, frames: Sequence[int] | None) -> NDAr
     """Rows of the sequences that a glob `SUBJECT/SEQUENCE` names, or `SUBJECT`."""
     subject, _, sequence = glob.partition("/")
     return release.select(subject=subject or "*", sequence=sequence or "*", frames=frames)
+
+
+def _not_kept_out(release: Release, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Rows of subjects who may be in the release by now, and who may not.
+
+    Raises:
+        UsageError: none of them may.
+        ConfigError, InputError: nobody can say.
+    """
+    subjects = np.unique(release.index["subject"][rows]).tolist()
+    kept_out = tuple(sorted(kept_out_by_now(release.path, release.subjects).intersection(subjects)))
+    if not kept_out:
+        return rows, ()
+    left = rows[~np.isin(release.index["subject"][rows], kept_out)]
+    if not len(left):
+        raise UsageError(
+            "by now the workspace keeps all of these subjects out of its release: the table of subjects refuses them, "
+            "or they have withdrawn",
+            where=release.path,
+            seen=counted(len(kept_out), "subject"),
+            todo=f"`{_run_beside(release)}` packs the release without them.",
+        )
+    return left, kept_out
+
+
+def _run_beside(release: Release) -> str:
+    workspace = workspace_beside(release.path)
+    assert workspace is not None
+    return workspace.command("run", given=workspace.last_overrides())
 
 
 def _permitted(

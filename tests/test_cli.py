@@ -306,11 +306,12 @@ def test_init_run_and_status_say_whom_the_table_leaves_out(workspace):
         (workspace.parent / f"captures/{subject}/smile/0000.obj").write_text("v 0 0 0\n")
     table.write_text("subject,consent\nS1,yes\ns02,no\nS3,ja\n")
     result = init(workspace, "--metadata", table)
-    assert result.exit_code == 0
-    assert "1 subject, 1 sequence, 2 frames" in result.stdout
+    assert result.exit_code == 2  # a script has to notice that somebody is left out whom nobody refused
+    assert "1 subject, 1 sequence, 2 frames" in result.stdout and "Next: mimicme run" in result.stdout
+    assert "the consent of 1 subject is not understood" in result.stderr
     said = [result, call("run", workspace, "--dry-run"), call("status", workspace)]
     for each in said:
-        assert each.exit_code == 0
+        assert each.exit_code == (2 if each is result else 0)
         assert (
             each.output.count("Subject 'S2' (the table's 's02') is left out: its consent is 'no' (line 3).")
             == 1
@@ -380,7 +381,7 @@ def test_a_run_that_ends_with_1_says_why_at_its_end(workspace, monkeypatch):
     monkeypatch.setattr(runner, "run", lambda *_: RunResult(1, why=why))
     for quiet in ((), ("--quiet",)):
         result = call("run", workspace, *quiet)
-        last = f"Exit status 1: {', '.join(why)}; `mimicme status {workspace} --failed` names each."
+        last = f"Exit status 1: {', '.join(why)}; `mimicme status {workspace} --failed` names each sequence."
         assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, last)
 
 

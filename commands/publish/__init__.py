@@ -46,7 +46,7 @@ from mimicme.pipeline.release import Release, digest, layout, permitted, publica
 from mimicme.pipeline.release.publication import PAGES, RELEASE, SUMS, Entry, Publication
 from mimicme.pipeline.release.shards import Shard
 from mimicme.pipeline.release.writer import root_attributes
-from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
+from mimicme.pipeline.workspace.beside import kept_out_by_now
 from mimicme.stages.pack.sharding import shards_of
 
 _OURS = re.compile(
@@ -257,15 +257,9 @@ def _refused_since(source: Release) -> dict[str, str]:
     Raises:
         MimicmeError: the workspace or its table cannot be read: nobody can say then.
     """
-    folder = Path(source.path).resolve().parent
-    if not (folder / CONFIG_NAME).is_file():
-        return {}
-    workspace = Workspace.open(folder)
-    refused = workspace.refused(source.subjects)
     return {
         subject: f"'{subject}' is left out: by now the workspace's table of subjects keeps it out. Pack again."
-        for subject in source.subjects
-        if subject in refused or workspace.is_withdrawn(subject)
+        for subject in sorted(kept_out_by_now(source.path, source.subjects))
     }
 
 

@@ -17,10 +17,11 @@ import numpy as np
 
 from mimicme.commands.report import citations
 from mimicme.commands.report.citations import Citation
-from mimicme.commands.report.records import REVIEWED, ItemRecord
+from mimicme.commands.report.records import REVIEWED, FrameRecord, ItemRecord
 from mimicme.pipeline.captures.expressions import LABELS
 from mimicme.pipeline.config import settings_record
 from mimicme.pipeline.errors import counted, listed
+from mimicme.pipeline.landmarks import N_LANDMARKS
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.workspace import Workspace
 
@@ -124,26 +125,17 @@ def _registration(
         said.append(
             f"Scans (median {typical:,.0f} vertices) were cleaned and brought to millimetres with +y up."
         )
-    found = [frame.quality["landmarks_found"] for frame in frames if "landmarks_found" in frame.quality]
-    if found:
-        share = float(np.mean(np.array(found) > 0))
-        points = f"68 landmarks {cite(citations.SAGONAS)} were"
-        detector = (
-            f"found in rendered views by MediaPipe's networks {cite(citations.KARTYNNIK)} and a consensus of these "
-            f"{cite(citations.PAULSEN)}"
-            if share
-            else ""
-        )
-        if share in (0.0, 1.0):
-            said.append(f"{points} {detector or 'given by hand or by file'} on every scan.")
-        else:
-            said.append(
-                f"{points} given by file; on {share:.0%} of the scans some or all of them were {detector}."
-            )
+    said += _landmarks(frames, cite)
     if "align_landmark_residual" in seen:
+        by_surface = [frame.by_surface for frame in frames if frame.by_surface is not None]
+        refined = sum(by_surface)
+        on = "" if refined == len(by_surface) else f" on {refined:,} of {len(by_surface):,} scans"
+        few = setting("align", "few_landmarks")
+        why = f", where fewer than {few} landmarks were trusted," if few and on else ""
         said.append(
             "Each scan was rigidly aligned with the template by a consensus of the landmarks "
-            f"{cite(citations.FISCHLER, citations.UMEYAMA)}, refined on the surface {cite(citations.BESL)}."
+            f"{cite(citations.FISCHLER, citations.UMEYAMA)}"
+            + (f";{on}{why} the pose was refined on the surface {cite(citations.BESL)}." if refined else ".")
         )
     if "s2m_median" in seen:
         template, softest = _template(workspace), setting("register", "stiffness_end")
@@ -160,12 +152,56 @@ def _registration(
     if "drift" in seen:
         said.append(
             "Vertices were then moved along the surface until textures agreed with the subject's reference texture by "
-            f"optical flow {cite(citations.LUCAS)}."
+            f"optical flow {cite(citations.LUCAS)}{_but_not(frames, 'drift')}."
         )
     if "coverage" in seen:
         size = setting("bake", "size")
-        said.append(f"Textures were baked into the template's layout at {size} x {size} texels.")
+        said.append(
+            f"Textures were baked into the template's layout at {size} x {size} texels{_but_not(frames, 'coverage')}."
+        )
     return said
+
+
+def _landmarks(frames: Sequence[FrameRecord], cite: Any) -> list[str]:
+    """Where the landmarks came from, and whether all of them are there."""
+    marks = [(one.given, one.found) for one in frames if one.given is not None and one.found is not None]
+    if not marks:
+        return []
+    total, by_file = len(marks), sum(given > 0 for given, _ in marks)
+    by_detector = sum(found > 0 for _, found in marks)
+    ways = []
+    if by_file:
+        ways.append("given by hand or by file" + ("" if by_file == total else f" on {by_file:,} scans"))
+    if by_detector:
+        on = "" if by_detector == total else f" on {by_detector:,} scans"
+        ways.append(
+            f"found in rendered views by MediaPipe's networks {cite(citations.KARTYNNIK)} and a consensus of these "
+            f"{cite(citations.PAULSEN)}{on}"
+        )
+    if not ways:
+        return []
+    cited = cite(citations.SAGONAS)
+    complete = sum(given + found == N_LANDMARKS for given, found in marks)
+    if complete == total:
+        on = " on every scan" if len(ways) == 1 else f", together all on each of {total:,} scans"
+        return [f"{N_LANDMARKS} landmarks {cited} were {' and '.join(ways)}{on}."]
+    fewer = [given + found for given, found in marks if given + found < N_LANDMARKS]
+    counts = f"{min(fewer)} to {max(fewer)}" if min(fewer) < max(fewer) else f"{fewer[0]}"
+    there = (
+        f"all of them on {complete:,} of {total:,} scans, {counts} on the others"
+        if complete
+        else f"{counts} on each scan"
+    )
+    return [f"Landmarks of a set of {N_LANDMARKS} {cited} were {' and '.join(ways)}: {there}."]
+
+
+def _but_not(frames: Sequence[FrameRecord], figure: str) -> str:
+    """Of how many of the frames that are registered and in use something was not done, as the end of a sentence."""
+    registered = [one for one in frames if one.ok and "s2m_median" in one.quality]
+    without = sum(figure not in one.quality for one in registered)
+    if not without:
+        return ""
+    return f"; not so on {without:,} of {counted(len(registered), 'registered scan')}"
 
 
 def _template(workspace: Workspace) -> str:

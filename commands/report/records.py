@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from mimicme.pipeline.checkpoint import Checkpoint, FrameStatus, status_after
-from mimicme.pipeline.errors import MimicmeError
+from mimicme.pipeline.errors import CheckpointError, MimicmeError
 from mimicme.pipeline.items import Item, Sequence
+from mimicme.pipeline.landmarks import DETECTED, MANUAL
 from mimicme.pipeline.review import BAD, GOOD, rejection
 from mimicme.pipeline.run.checkpoint_index import DECISION
 from mimicme.pipeline.run.status import read_status
@@ -35,6 +36,8 @@ class FrameRecord:
 
     Attributes:
         verdict: of a person who looked: `good`, `bad` or nothing.
+        given, found: landmarks by hand or by file, and by a detector; None of a frame that no stage looked for any on.
+        by_surface: whether its pose was refined on the surface; None of a frame that was not aligned.
     """
 
     number: int
@@ -46,6 +49,9 @@ class FrameRecord:
     message: str = ""
     verdict: str = ""
     quality: dict[str, float] = field(default_factory=dict)
+    given: int | None = None
+    found: int | None = None
+    by_surface: bool | None = None
 
 
 @dataclass
@@ -157,6 +163,7 @@ def _read_stage(record: ItemRecord, stage: Stage, checkpoint: Checkpoint) -> Non
     ]
     by_number = {frame.number: frame for frame in record.frames}
     numbers = checkpoint.numbers.tolist()
+    _read_landmarks(by_number, stage, checkpoint)
     for number, status in zip(numbers, checkpoint.statuses, strict=True):
         frame = by_number.get(number)
         if frame is None or not frame.ok:  # later stages repeat what an earlier one rejected
@@ -170,6 +177,29 @@ def _read_stage(record: ItemRecord, stage: Stage, checkpoint: Checkpoint) -> Non
         for number, value in zip(numbers, figure.values, strict=True):
             if number in by_number and np.isfinite(value):
                 by_number[number].quality[name] = float(value)
+
+
+def _read_landmarks(by_number: Mapping[int, FrameRecord], stage: Stage, checkpoint: Checkpoint) -> None:
+    """How the frames that a stage did not reject came by their landmarks and pose, where it is one that says so."""
+    from mimicme.stages.align.checkpoint import AlignCheckpoint
+    from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
+
+    if stage.name not in (AlignCheckpoint.stage, LandmarksCheckpoint.stage):
+        return
+    name = "refined" if stage.name == AlignCheckpoint.stage else "source"
+    try:
+        values = np.asarray(checkpoint[name])
+    except CheckpointError:  # of a version that did not say it
+        return
+    for number, status, value in zip(checkpoint.numbers.tolist(), checkpoint.statuses, values, strict=True):
+        frame = by_number.get(number)
+        if frame is None or not status.ok:
+            continue
+        if name == "refined":
+            frame.by_surface = bool(value)
+        else:
+            frame.given = int(np.count_nonzero(value == MANUAL))
+            frame.found = int(np.count_nonzero(value == DETECTED))
 
 
 def decision_sentence(name: str, said: str) -> str:

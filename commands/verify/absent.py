@@ -99,7 +99,7 @@ def known_here(path: Path, subject: str) -> str:
     was ever known: a name that is misspelled is absent, too.
 
     A release keeps no list of who has left it.  The workspace in whose folder it lies knows who withdrew
-    (`withdrawn.txt` has a keyed hash of each) and whose captures there are.
+    (`withdrawn.txt` has a keyed hash of each), whom its table of subjects keeps out, and whose captures there are.
     """
     nobody = f"Nothing of '{subject}' is in it."
     spelled = f"A release keeps no list of who has left it: make sure that '{subject}' is spelled as it was."
@@ -110,12 +110,21 @@ def known_here(path: Path, subject: str) -> str:
         if workspace.is_withdrawn(subject):
             return f"{nobody} They have withdrawn: this workspace keeps them out."
         captured = workspace.captured_subjects()
+        refused = workspace.refused(captured)
     except (MimicmeError, OSError):
         return f"{nobody} {spelled}"
     alike = [one for one in captured if person_key(one) == person_key(subject)]
     if alike:
         where = "" if alike[0] == subject else f", of '{alike[0]}'"
-        return f"{nobody} They have not withdrawn, and have captures{where}: another run may bring them in."
+        if alike[0] in refused:
+            return (
+                f"{nobody} They have captures{where}, and the workspace's table of subjects keeps them out: no run "
+                "brings them in while it does."
+            )
+        return (
+            f"{nobody} `mimicme withdraw` was not run for them, nothing else keeps them out, and they have "
+            f"captures{where}: another run may bring them in."
+        )
     return (
         f"{nobody} But '{subject}' is not known here: nobody of that name withdrew from this workspace or has "
         "captures. Is it spelled as the captures were?"

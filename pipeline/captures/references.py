@@ -354,7 +354,7 @@ def _missing(name: str, what: str, others: list[str] | None = None) -> Reference
     if others:
         places = listed((f"'{told(place)}'" for place in others), 2)
         where = f"is not beside the mesh (of that name, and perhaps another mesh's: {places})"
-    said = f"The {what} '{told(name)}' {where}; copy it beside the mesh."
+    said = f"The {what} '{told(name)}' {where}; copy the mesh's own {what} beside it."
     return Reference(None, "texture-missing", said)
 
 

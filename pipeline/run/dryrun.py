@@ -98,7 +98,7 @@ class DryRun:
             )
         except (MimicmeError, OSError, MemoryError) as error:
             return f"cannot run: {error}"
-        said = kept_as_it_was(self.plan.workspace, self.options, stage, self._output, lost)
+        said = kept_as_it_was(self.plan, self.options, self.selection.requested, stage, self._output, lost)
         return f"would be kept: {said}" if lost else ""
 
     def _nothing(self) -> RunResult:

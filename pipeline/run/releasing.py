@@ -7,11 +7,15 @@ import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mimicme.pipeline.errors import ReleaseError, UsageError, counted, listed, out_of
+import h5py
+
+from mimicme.pipeline.config import settings_record
+from mimicme.pipeline.errors import MimicmeError, ReleaseError, UsageError, counted, listed, out_of
 from mimicme.pipeline.items import Item, Sequence
 from mimicme.pipeline.numerics.memory import hold_blas_buffers
 from mimicme.pipeline.run.account import Account
@@ -25,6 +29,9 @@ from mimicme.pipeline.run.work import failed_outcome, sentence_of
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.workspace import Workspace
 
+_RUNS_LOOKED_AT = 50
+"""The newest, for the settings that a release was made with."""
+
 
 class Releasing:
     """Packs the release, where it is not current.
@@ -36,6 +43,7 @@ class Releasing:
         release: path of the release, when it was made or is current.
         packed: whether it was written now.
         verified: names of its shards that nobody touched since an earlier run verified them.
+        left: the sequences that left it because their captures are not there any more, in words; empty: none.
         created, wanted: its time, and the fingerprint of what would make it; empty while it was not looked at.
     """
 
@@ -49,6 +57,8 @@ class Releasing:
         self.release: Path | None = None
         self.packed = False
         self.verified: tuple[str, ...] = ()
+        self.left = ""
+        self._gone: Mapping[Item, int] = {}
         self.created = self.wanted = ""
 
     def run(self, stage: Stage) -> None:
@@ -58,11 +68,47 @@ class Releasing:
             UsageError: there is nothing for it, and nothing else was asked for.
         """
         output = self._options.output or self._workspace.release
+        try:
+            self._run(stage, output)
+        finally:
+            self._tell_who_left(output)
+
+    def _without_captures(self, output: Path) -> dict[Item, int]:
+        """The sequences of the workspace's release whose captures are not there any more, with their frames that are
+        ok.  Not those of people who are kept out: nothing is to name them."""
+        if os.path.realpath(output) != os.path.realpath(self._workspace.release):
+            return {}
+        try:
+            there = ok_frames_of(output)
+            gone = there.keys() - self._listed_items()
+            kept_out = self._workspace.kept_out({item.subject for item in gone}) if gone else frozenset()
+        except (MimicmeError, OSError, MemoryError):  # what packs it says what is wrong with it
+            return {}
+        return {item: there[item] for item in sorted(gone, key=str) if item.subject not in kept_out}
+
+    def _tell_who_left(self, output: Path) -> None:
+        """Note which of the sequences whose captures are not there any more are not in the release any more."""
+        gone = self._gone
+        if not gone or not self.packed:
+            return
+        with suppress(MimicmeError, OSError, MemoryError):
+            left = sorted(gone.keys() - ok_frames_of(output).keys(), key=str)
+            if left:
+                frames = counted(sum(gone[item] for item in left), "frame")
+                their = "its captures are" if len(left) == 1 else "their captures are"
+                self.left = (
+                    f"{counted(len(left), 'sequence')} ({frames}) left {output.name}, because {their} not there any "
+                    f"more: {listed(map(str, left), 5)}"
+                )
+                self._log.write("left the release", why=self.left)
+
+    def _run(self, stage: Stage, output: Path) -> None:
         result = StageResult(stage.name)
         began, cpu_began = time.monotonic(), time.process_time()
         created = self._plan.created(self._requested)
         wanted = self._plan.release_wanted(stage, self._requested, created)
         current = output.is_file() and release_fingerprint(output) == wanted
+        self._gone = {} if current else self._without_captures(output)
         unread: Exception | None = None
         lost: dict[Item, str] = {}
         try:
@@ -76,7 +122,7 @@ class Releasing:
         if lost or unread is not None:
             self._failed(
                 stage,
-                unread or kept_as_it_was(self._workspace, self._options, stage, output, lost),
+                unread or kept_as_it_was(self._plan, self._options, self._requested, stage, output, lost),
                 result,
                 began,
             )
@@ -265,6 +311,24 @@ class Releasing:
         )
 
 
+def ok_frames_of(path: Path) -> dict[Item, int]:
+    """The sequences of a release, with how many of their frames are ok; none where there is no release.
+
+    Raises:
+        ReleaseError, OSError: it cannot be read.
+    """
+    from mimicme.pipeline.release import Release
+    from mimicme.pipeline.release.layout import OK
+
+    if not path.is_file():
+        return {}
+    with Release(path) as release:
+        statuses = release.index["status"]
+        return {
+            info.item: int((statuses[info.start : info.stop] == OK).sum()) for info in release.sequences()
+        }
+
+
 @dataclass(frozen=True)
 class _Collected:
     """An input of a stage of scope `everything` that brings no type of its own."""
@@ -303,22 +367,101 @@ def lost_results(
     lost = {}
     for item, made_by in held.items():
         if name := next((n for n in lacking[item] if made_by is None or n in made_by), None):
-            lost[item] = f"'{name}' {described(plan.states[name, item])}"
+            state = plan.states[name, item]
+            why = f": {state.reason}" if state.state == "stale" and state.reason else ""
+            lost[item] = f"'{name}' {described(state)}{why}"
     return lost
 
 
 def kept_as_it_was(
-    workspace: Workspace, options: RunOptions, stage: Stage, output: Path, lost: Mapping[Item, str]
+    plan: Plan,
+    options: RunOptions,
+    requested: Iterable[Sequence],
+    stage: Stage,
+    output: Path,
+    lost: Mapping[Item, str],
 ) -> ReleaseError:
-    """That a release is kept as it is, why, and what to do."""
+    """That a release is kept as it is, why, and what to do.
+
+    Args:
+        requested: the sequences of the release.
+        lost: some of them; see `lost_results`.
+    """
+    workspace = plan.workspace
     only = [word for one in options.only for word in ("--only", one)]
-    run = workspace.command("run")
-    command = workspace.command(stage.name, "--allow-missing", *only)
-    why = [f"{item}: {how}" for item, how in lost.items()]
-    return ReleaseError(
-        f"{output.name} is kept as it was: it has frames of {counted(len(lost), 'sequence')} that "
-        f"{'has' if len(lost) == 1 else 'have'} no result now",
-        seen=listed(why, 3),
-        todo=f"`{run}` makes what is not there or out of date, says what fails and why, and packs. To do without these "
-        f"frames: `{command}`{', with the --output that it had' if options.output else ''}.",
+    outdated = [
+        any(plan.states[n, item].state == "stale" for n in stage.needs)
+        and all(plan.states[n, item].state in ("stale", "done") for n in stage.needs)
+        for item in lost
+    ]
+    has = "has" if len(lost) == 1 else "have"
+    if all(outdated):
+        settings, given = _other_settings(plan, stage, output)
+        of = (
+            "they were made with other settings than those given now"
+            if settings
+            else "made of something else"
+        )
+        how = f"whose results are out of date: {of}"
+    else:
+        settings, given = False, None
+        how = f"that {has} no result now" + (", or one that is out of date" if any(outdated) else "")
+    run = workspace.command("run", *only)
+    advice = [f"`{run}` makes what is not there or out of date, says what fails and why, and packs."]
+    if given is not None:
+        as_made = workspace.command(stage.name, *only, given=given)
+        advice.insert(0, f"`{as_made}` packs it with the settings that it was made with.")
+    elif settings:
+        advice.insert(0, "Give the settings that it was made with again (--preset, --set), or:")
+    complete = (
+        s.item.subject in plan.settled or all(plan.states[n, s.item].state == "done" for n in stage.needs)
+        for s in requested
+        if s.item not in lost
     )
+    if any(complete):  # else it would be a release of nothing
+        command = workspace.command(stage.name, "--allow-missing", *only)
+        advice.append(f"To do without these frames: `{command}`.")
+    if options.output:
+        advice.append("Each with the --output that it had.")
+    return ReleaseError(
+        f"{output.name} is kept as it was: it has frames of {counted(len(lost), 'sequence')} {how}",
+        seen=listed([f"{item}: {why}" for item, why in lost.items()], 3),
+        todo=" ".join(advice),
+    )
+
+
+def _other_settings(plan: Plan, stage: Stage, output: Path) -> tuple[bool, tuple[str, ...] | None]:
+    """Whether what a release is made of was made with other settings than this run's, and what an earlier run was
+    given that had them; None where no run of late had them."""
+    made = _settings_of(output)
+    now = {
+        n: record["settings"] for n, record in json.loads(json.dumps(plan.release_config()))["stages"].items()
+    }
+    if made is None or all(made.get(name) == now[name] for name in stage.needs):
+        return False, None
+    workspace = plan.workspace
+    tried = {workspace.overrides_but_consent}
+    for run in reversed(workspace.runs()[-_RUNS_LOOKED_AT:]):
+        given = workspace.overrides_of(run)
+        if given in tried:
+            continue
+        tried.add(given)
+        try:
+            stages = Workspace.open(workspace.root, sets=given).config(plan.stages).stages
+        except MimicmeError:  # not understood any more
+            continue
+        # by way of JSON, as the release has them
+        then = json.loads(json.dumps({name: settings_record(stages[name]) for name in stage.needs}))
+        if all(made.get(name) == then[name] for name in stage.needs):
+            return True, given
+    return True, None
+
+
+def _settings_of(output: Path) -> dict[str, Any] | None:
+    """The settings of the stages that made a release; None where it does not say them."""
+    try:
+        with h5py.File(output, "r") as handle:
+            stages = json.loads(handle.attrs["config"])["stages"]
+            return {name: record["settings"] for name, record in stages.items()}
+    except (OSError, KeyError, ValueError, TypeError, AttributeError):
+        return None

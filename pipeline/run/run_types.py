@@ -116,6 +116,7 @@ class RunResult:
         packed: whether this run wrote it.
         verified: names of its shards that nobody touched since an earlier run verified them.
         why: not every frame is ok, in words.
+        left: sequences left the release because their captures are not there any more, in words; empty: none did.
     """
 
     exit_code: int
@@ -125,6 +126,7 @@ class RunResult:
     packed: bool = False
     verified: tuple[str, ...] = ()
     why: tuple[str, ...] = ()
+    left: str = ""
 
     @property
     def all_ok(self) -> bool:

@@ -238,6 +238,7 @@ class _Run:
                     releasing.packed,
                     releasing.verified,
                     tuple(account.wrong),
+                    releasing.left,
                 )
         except KeyboardInterrupt:
             with ignore_interrupts():

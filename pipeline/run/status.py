@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Any
 
+import h5py
+
 from mimicme.pipeline.captures.catalogue import Catalogue
 from mimicme.pipeline.errors import counted, listed, out_of
 from mimicme.pipeline.items import Item, Sequence, Shard
@@ -119,6 +121,7 @@ class Status:
         runs: those that go on, by their shards (`Workspace.running_runs`).
         unfinished: those that are over and did not come to their end.
         released: frames of the workspace's release that are ok, and all that it has; None: there is none to read.
+        kept_out: how many subjects of that release are kept out by now: no run has packed it since they were refused.
         command: that makes what is not there or out of date, with the settings that were given here.
     """
 
@@ -135,6 +138,7 @@ class Status:
     runs: Mapping[Shard | None, str] = field(default_factory=dict)
     unfinished: tuple[LastRun, ...] = ()
     released: tuple[int, int] | None = None
+    kept_out: int = 0
     command: str = "mimicme run"
 
     @property
@@ -171,6 +175,11 @@ class Status:
         if self.released is not None and not self.released[0]:
             of = counted(self.released[1], "frame")
             lines.append(f"release.h5 has no frame that is ok, of {of}: nothing can be made of it")
+        if self.kept_out:
+            lines.append(
+                f"release.h5 still has {counted(self.kept_out, 'subject')} who must not be in it by now: refused by "
+                f"the table of subjects, or withdrawn; `{self.command}` packs it without them"
+            )
         lines += self.unheeded
         reasons = Counter(
             f"{s.stage}: {i.reason}" for s in self.stages for i in s.items if i.state == "stale" and i.reason
@@ -276,6 +285,7 @@ class Status:
             "released": None
             if self.released is None
             else dict(zip(("frames_ok", "frames"), self.released, strict=True)),
+            "released_but_kept_out": self.kept_out,
             "subjects": self.subjects,
             "sequences": self.sequences,
             "frames": self.frames,
@@ -352,8 +362,19 @@ def read_status(workspace: Workspace, stages: Iterable[Stage], each: bool = True
         runs=runs,
         unfinished=tuple(unfinished_runs(workspace)),
         released=ok_frames(workspace.release),
+        kept_out=_kept_out(workspace),
         command=workspace.command("run"),
     )
+
+
+def _kept_out(workspace: Workspace) -> int:
+    """How many subjects of the release are kept out by now; of one that cannot be read nothing is said."""
+    try:
+        with h5py.File(workspace.release, "r") as handle:
+            names = list(handle["subjects"])
+    except (OSError, KeyError, TypeError):
+        return 0
+    return len(workspace.kept_out(names))
 
 
 MANY_SEQUENCES = 5_000
@@ -430,6 +451,7 @@ def read_standing(workspace: Workspace, stages: Iterable[Stage], many: int = MAN
         runs=runs,
         unfinished=tuple(unfinished_runs(workspace)),
         released=ok_frames(workspace.release),
+        kept_out=_kept_out(workspace),
         command=workspace.command("run"),
     )
 

@@ -193,9 +193,10 @@ class Workspace:
         """Settings given when the workspace was opened, which override its file, as `section.key=value`."""
         return self._declared.overrides
 
-    def command(self, name: str, *options: str) -> str:
-        """A command on this workspace, as it is typed, with the settings that were given here."""
-        sets = [word for one in self.overrides for word in ("--set", one)]
+    def command(self, name: str, *options: str, given: tuple[str, ...] | None = None) -> str:
+        """A command on this workspace, as it is typed, with the settings that were given here, or others (`given`, as
+        `overrides`)."""
+        sets = [word for one in (self.overrides if given is None else given) for word in ("--set", one)]
         return shlex.join(["mimicme", name, str(self.root), *options, *sets])
 
     @property
@@ -275,6 +276,17 @@ class Workspace:
             InputError: the table cannot be used.
         """
         return dict(self._subjects.matched(subjects).excluded)
+
+    def kept_out(self, subjects: Iterable[str]) -> frozenset[str]:
+        """Who of some subjects must not be in a release by now: the table as it is refuses them, or they have
+        withdrawn.
+
+        Raises:
+            InputError: the table cannot be used.
+        """
+        names, withdrawn = tuple(subjects), self._withdrawn.asked()
+        refused = self._subjects.matched(names).excluded
+        return frozenset(one for one in names if one in refused or withdrawn(one))
 
     @property
     def table_of_subjects(self) -> Path | None:

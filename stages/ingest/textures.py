@@ -151,7 +151,7 @@ class _Textures:
                 why.append("The image that is named cannot be used")
             because = next(filter(None, [*why, "" if own else "The mesh names no image"]), "")
             if because:  # a mesh that names none, and an image of its own name, are as programs write them
-                said = because.partition("; copy it")[0]
+                said = because.partition("; copy ")[0]
                 self.note("texture-beside", f"{said}: {found.sentence}, and was taken.")
         return picture
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 from pathlib import Path
 from types import ModuleType
@@ -12,16 +13,18 @@ import h5py
 import numpy as np
 import pytest
 import sequence_release as known
+from shared_helpers import mimicme_here
 
 from mimicme.cli import export_command
 from mimicme.commands.export import FORMATS, LANDMARKS, NO_LANDMARKS, SPACES, export, parse_frames
-from mimicme.pipeline.errors import ReleaseError, UsageError
+from mimicme.pipeline.errors import InputError, ReleaseError, UsageError
 from mimicme.pipeline.formats.image import decode
 from mimicme.pipeline.formats.meshio import glb_bytes, read_mesh
 from mimicme.pipeline.geometry.mesh import transform, vertex_normals
 from mimicme.pipeline.landmarks import IBUG68
 from mimicme.pipeline.landmarks.files import read_landmarks
 from mimicme.pipeline.release import Release, guard
+from mimicme.pipeline.workspace import Workspace
 
 
 @pytest.fixture
@@ -653,3 +656,45 @@ def test_the_command_offers_what_there_is() -> None:
     assert list(choices["kind"]) == list(FORMATS)
     assert list(choices["space"]) == list(SPACES)
     assert list(choices["landmarks"]) == [*LANDMARKS, NO_LANDMARKS]
+
+
+@pytest.fixture
+def in_workspace(path: Path, tmp_path: Path) -> Path:
+    """A release of S001 and S002 in the folder of its workspace, whose table refuses S002 since it was packed."""
+    folder = tmp_path / "ws"
+    folder.mkdir()
+    shutil.copy(path, folder / "release.h5")
+    (folder / "captures").mkdir()
+    (folder / "people.csv").write_text("subject,consent\nS001,yes\nS002,withdrawn\n")
+    (folder / "mimicme.toml").write_text('[captures]\nroot = "captures"\n[metadata]\nfile = "people.csv"\n')
+    return folder / "release.h5"
+
+
+def test_who_took_consent_back_since_is_left_out(in_workspace: Path, tmp_path: Path) -> None:
+    said = mimicme_here("export", in_workspace, tmp_path / "out", "--format", "npz").stdout
+    assert "S001/smile.npz" in names(tmp_path / "out")
+    assert "1 subject is left out, whom the workspace of this release keeps out by now" in said
+    assert not any("S002" in name for name in names(tmp_path / "out"))
+    done = mimicme_here("export", in_workspace, tmp_path / "two", "--format", "npz", "--only", "S002", code=2)
+    assert "keeps all of these subjects out" in done.stderr and not (tmp_path / "two").exists()
+    assert f"`mimicme run {in_workspace.parent}` packs the release without them" in done.stderr
+    # by way of a link too, and from nowhere else
+    (tmp_path / "link.h5").symlink_to(in_workspace)
+    assert export(tmp_path / "link.h5", tmp_path / "three", "npz").kept_out == ("S002",)
+    shutil.copy(in_workspace, tmp_path / "elsewhere.h5")
+    assert export(tmp_path / "elsewhere.h5", tmp_path / "four", "npz").kept_out == ()
+
+
+def test_where_nobody_can_say_who_refuses_nothing_is_written(in_workspace: Path, tmp_path: Path) -> None:
+    (in_workspace.parent / "people.csv").unlink()
+    with pytest.raises(InputError):
+        export(in_workspace, tmp_path / "out", "npz")
+    assert not (tmp_path / "out").exists()
+
+
+def test_who_withdrew_is_left_out_of_an_older_release(in_workspace: Path, tmp_path: Path) -> None:
+    """One that was put back, as from a backup."""
+    (in_workspace.parent / "people.csv").write_text("subject,consent\nS001,yes\nS002,yes\n")
+    assert export(in_workspace, tmp_path / "out", "npz").kept_out == ()
+    Workspace.open(in_workspace.parent).remove_subject("S002", ())
+    assert export(in_workspace, tmp_path / "two", "npz").kept_out == ("S002",)

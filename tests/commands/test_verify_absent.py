@@ -130,14 +130,25 @@ def test_beside_its_workspace_it_is_said_whether_a_name_is_known(path: Path) -> 
     for subject in ("S007", "S008"):
         (captures / subject / "smile").mkdir(parents=True)
         (captures / subject / "smile" / "0000.obj").write_text("v 0 0 0\n")
-    (path.parent / "mimicme.toml").write_text(f'[captures]\nroot = "{captures}"\n')
+    declared = f'[captures]\nroot = "{captures}"\n'
+    (path.parent / "mimicme.toml").write_text(declared)
     workspace = Workspace.open(path.parent)
     workspace.remove_subject("S008", ())
     assert "have withdrawn" in known_here(path, "S008")
+    assert "`mimicme withdraw` was not run for them" in known_here(path, "S007")
     assert "have captures: another run" in known_here(path, "S007")
     assert "of 'S007'" in known_here(path, "s7")
     assert "'S0O7' is not known here" in known_here(path, "S0O7")
     assert "S0" not in (path.parent / "withdrawn.txt").read_text()
+    # the table refuses them: the run that took them out leaves no other trace of that
+    (path.parent / "people.csv").write_text("subject,consent\nS007,withdrawn\nS001,yes\nS002,yes\n")
+    (path.parent / "mimicme.toml").write_text(f'{declared}[metadata]\nfile = "people.csv"\n')
+    for spelled in ("S007", "s7"):
+        said = known_here(path, spelled)
+        assert "table of subjects keeps them out" in said and "another run" not in said
+    # where nobody can ask the table, nothing is promised
+    (path.parent / "people.csv").unlink()
+    assert "make sure that 'S007' is spelled" in known_here(path, "S007")
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from mimicme.pipeline.items import Item
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.run import runner
 from mimicme.pipeline.run.work import Job, Outcome, execute, failed_outcome
+from mimicme.pipeline.workspace import Workspace
 from mimicme.stages import pack as packing
 from mimicme.stages.pack.keeping import Kept, held, keep
 
@@ -109,6 +110,29 @@ def test_a_missing_checkpoint_keeps_the_release_unless_asked_otherwise(workspace
     # now it has nothing of it that could be lost
     assert KEPT not in pack(workspace, "--set", "pack.vertex_step_um=1", code=1)
     assert ok_frames(release) == {"S000/neutral": 1, "S000/surprise": 0}
+
+
+def test_what_was_made_with_other_settings_is_not_called_missing(workspace: Path, tmp_path: Path) -> None:
+    """The run was given settings, and a plain `pack` is not: `--allow-missing` would pack a release of nothing."""
+    release = workspace / "release.h5"
+    before = release.read_bytes()
+    done = mimicme_here("pack", workspace, "--jobs", 0, "--set", "align.few_landmarks=21", code=1)
+    said = done.stdout + done.stderr
+    assert KEPT + "2 sequences whose results are out of date: they were made with other settings" in said
+    assert "no result now" not in said and "--allow-missing" not in said
+    assert f"`mimicme pack {workspace} --set bake.size=256` packs it with the settings" in said
+    assert release.read_bytes() == before
+    # once more: the newest run is now one that was refused
+    told = mimicme_here(
+        "pack", workspace, "--jobs", 0, "--dry-run", "--set", "align.few_landmarks=21", code=1
+    )
+    assert f"`mimicme pack {workspace} --set bake.size=256` packs it" in told.stdout
+    assert "is current" in pack(workspace)  # as it says
+    # what nobody gave is not told
+    shutil.rmtree(workspace / "runs")
+    done = mimicme_here("pack", workspace, "--jobs", 0, "--set", "align.few_landmarks=21", code=1)
+    said = done.stdout + done.stderr
+    assert "Give the settings that it was made with again" in said and "bake.size=256" not in said
 
 
 def test_a_texture_is_not_lost_either(workspace: Path) -> None:
@@ -337,6 +361,23 @@ def test_a_recording_that_was_taken_back_leaves_a_release_that_is_kept(
 
 
 @pytest.mark.parametrize("shard", ["none", "subject", 1.0])
+def test_the_last_line_says_which_recordings_left(workspace: Path, fakes: ModuleType) -> None:
+    """A folder that was renamed is another sequence, and the release that is packed has the old one no more."""
+    with_another_person(fakes, workspace / "release.h5")
+    said = pack(workspace, "--set", "pack.vertex_step_um=1")
+    assert ok_frames(workspace / "release.h5") == ALL_OK
+    gone = "2 sequences (4 frames) left release.h5, because their captures are not there any more: "
+    assert said.count(f"{gone}S009/neutral, S009/surprise.") == 1
+    (log,) = sorted((workspace / "runs").iterdir())[-1:]
+    assert f"{gone}S009/neutral" in (log / "log.jsonl").read_text()
+    assert "left release.h5" not in pack(workspace, "--set", "pack.vertex_step_um=1")
+    # whom the list of who has withdrawn keeps out is not named
+    with_another_person(fakes, workspace / "release.h5")
+    Workspace.open(workspace).remove_subject("S009", ())
+    said = pack(workspace)
+    assert ok_frames(workspace / "release.h5") == ALL_OK and "S009" not in said
+
+
 def test_a_sequence_leaves_and_its_person_stays(fakes: ModuleType, tmp_path: Path, shard: object) -> None:
     release, smile = tmp_path / "out" / "release.h5", Item("S001", "smile")
     fakes.packed(release, fakes.inputs(tmp_path / "made"), shard=shard)

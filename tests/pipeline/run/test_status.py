@@ -197,6 +197,20 @@ def test_a_release_without_a_frame_that_is_ok_is_told(make, fake):
     assert "no frame that is ok" not in "\n".join(status.lines())
 
 
+def test_a_release_that_has_who_refused_since_is_told(make, fake):
+    workspace = make()
+    go(workspace, fake)
+    with h5py.File(workspace.release, "a") as file:
+        file.require_group("subjects/S9")
+    open_it = lambda: read_status(Workspace.open(workspace.root, environ={}), fake.STAGES)  # noqa: E731
+    assert open_it().kept_out == 0
+    workspace.remove_subject("S9", ())
+    status = open_it()
+    said = next(line for line in status.lines() if line.startswith("release.h5 still has 1 subject"))
+    assert "S9" not in said and f"`mimicme run {workspace.root}` packs it without them" in said
+    assert status.to_record()["released_but_kept_out"] == 1
+
+
 def test_what_is_out_of_date_alone_is_told_where_it_is_asked_what_failed(make, fake):
     workspace = make()
 
