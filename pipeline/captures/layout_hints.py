@@ -98,7 +98,9 @@ def are_single_scans(names: list[str]) -> bool:
 
 
 def of_sequences_together(names: list[str], compiled: Compile) -> str:
-    """The layout where a folder has the frames of several sequences, `smile_0001` and `neutral_0001`; else nothing.
+    """What to do where a folder has the frames of several sequences, `smile_0001` and `neutral_0001`; else nothing.
+
+    A layout where one takes every file and numbers alone for frames, as it does not of `mouth_open_0` or `smile0`.
 
     Args:
         names: `folder/file` of each; compiled: makes a regular expression of a layout.
@@ -106,13 +108,22 @@ def of_sequences_together(names: list[str], compiled: Compile) -> str:
     together = 0
     for stems in _by_folder(names).values():
         groups = Counter(map(_words, stems))
+        if order_frames(stems).shape:
+            continue  # times, some with AM and some with PM
         if len(groups) > 1 and 2 * sum(count > 1 for count in groups.values()) > len(groups):
             together += len(stems)
-    mark = re.search(r"([_. -])[0-9]+\.[^.]*$", names[0])
-    if together <= _HALF * len(names) or mark is None:
+    if together <= _HALF * len(names):
         return ""
-    layout = f"{{subject}}/{{sequence}}{mark[1]}{{frame}}.{{ext}}"
-    return layout if _counts(layout, names, compiled) else ""
+    mark = re.search(r"([_. -])[0-9]+\.[^.]*$", names[0])
+    layout = f"{{subject}}/{{sequence}}{mark[1]}{{frame}}.{{ext}}" if mark else ""
+    if layout and _counts(layout, names, compiled):
+        how = f"--layout '{layout}'"
+    else:
+        how = "make a folder for each of them in that of the subject, with its files in it"
+    return (
+        f"Where the words in these names are the sequences: {how}. Where all files of a folder are one sequence: "
+        "--layout '{subject}/{frame}.{ext}'."
+    )
 
 
 def _by_folder(names: list[str]) -> dict[str, list[str]]:
@@ -140,7 +151,9 @@ def of_flat(names: list[str], compiled: Compile) -> str:
     """Why files that lie in one folder are hardly one subject each, with the layouts that may be meant; else nothing.
 
     Files whose names begin alike are several scans of a subject where that beginning has a number (`P01_smile_1`), or
-    where what follows it, in words, comes again after other beginnings (`anna_smile`, `ben_smile`).
+    where what follows it, in words, comes again after other beginnings (`anna_smile`, `ben_smile`).  A beginning of all
+    of them before words that are each once is the name of a scanner or of a set (`3dmd_anna`, `3dmd_ben`), unless its
+    number stands at its end, as a subject's does.
 
     Args:
         names: of the files; compiled: makes a regular expression of a layout.
@@ -157,6 +170,9 @@ def of_flat(names: list[str], compiled: Compile) -> str:
         and (re.search(r"[0-9]", first) or (endings[rest] > 1 and re.search(r"[^\W\d_]", rest)))
     ]
     if len(alike) <= _HALF * len(stems):
+        return ""
+    common = len(beginnings) == 1 and len(split) == len(begin) and not alike[0][0][-1].isdigit()
+    if common and len({_words(rest) for _, rest in split}) == len(split):
         return ""
     one = next(stem for stem in stems if without_sizes(stem).startswith(alike[0][0]))
     numbered = bool(re.search(r"[_. -][0-9]+$", one)) and len(_SEPARATORS.split(one)) > 2

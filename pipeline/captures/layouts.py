@@ -501,8 +501,7 @@ def detect(files: list[str]) -> tuple[str, str]:
             raise InputError(
                 "the layout of the captures is not clear: in one folder several sequences seem to lie together",
                 seen=f"for example '{own[0]}'",
-                todo=f"Where the words in these names are the sequences: --layout '{together}'. Where all files of a "
-                "folder are one sequence: --layout '{subject}/{frame}.{ext}'.",
+                todo=together,
             )
         if 2 * numbered > len(own) and layout_hints.are_single_scans(own):
             pattern, why = (

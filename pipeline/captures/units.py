@@ -320,7 +320,10 @@ def _no_unit(evidence: Sequence[Evidence], where: object) -> InputError:
         whole = [
             name for name in SEEN_BY_EXTENT if EXTENT_MM[1] < extent * UNITS_MM[name] <= DECLARED_EXTENT_MM[1]
         ]
-        more = "If more than a head is in it (a whole person, a wall, a chair), it is in {0}: `--unit {0}`. Else: "
+        more = (
+            'If more than a head is in it (a whole person, a wall, a chair), it is in {0}: unit = "{0}" '
+            "under [captures] in mimicme.toml, or `--unit {0}` when a workspace is made. Else: "
+        )
         todo = (
             f"{more.format(whole[0]) if whole else ''}Say how many millimetres a unit is: {_HOW}. It is 63 divided "
             f"by the distance between the pupils in the file. If the scan is a face alone, that is about "

@@ -246,6 +246,7 @@ class _Person:
 
     def decided(self, stage: Stage, item: Item) -> None:
         """An item was made, failed, was found current or is blocked."""
+        self._plan.decided(stage, item)
         place = self._places[stage.name]
         self._taken.pop((place, item), None)
         if item not in self._undecided[place]:

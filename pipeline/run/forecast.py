@@ -19,9 +19,9 @@ from mimicme.pipeline.run.progress import duration
 
 MOST_LOGS = 3
 MOST_BYTES = 1 << 20
+"""Of the end of each log: enough lines for a mean, and quick to read where a log has a million."""
 LEAST_TOLD_S = 0.5
 """Less is not told of: it is no guess any more, and a stage that takes longer than was foreseen has no more of it."""
-"""Of the end of each log: enough lines for a mean, and quick to read where a log has a million."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ in vain has no frame that is ok, and is given no neutral, whoever becomes it: wh
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -97,6 +98,34 @@ def _quoted(names: Iterable[str]) -> str:
     return listed([f"'{name}'" for name in names], MOST_STAND_INS + 1)
 
 
+_Rank = tuple[bool, float, Item, str]
+"""Whether a sequence is labelled otherwise than neutral, how calm it is, and that in words."""
+
+
+class _Others:
+    """A subject's sequences that may stand in for one of them, in order.
+
+    Attributes:
+        first: the one; sequences: all; changed: where these have to be looked at again; ordered: the calmest first.
+    """
+
+    def __init__(self, first: Item, sequences: Iterable[Sequence]) -> None:
+        self.first = first
+        self.sequences = {sequence.item: sequence for sequence in sequences}
+        self.changed = set(self.sequences)
+        self.ordered: list[_Rank] = []
+        self._ranks: dict[Item, _Rank] = {}
+
+    def place(self, item: Item, rank: _Rank | None) -> None:
+        """Put a sequence where it belongs; None: nowhere."""
+        before = self._ranks.pop(item, None)
+        if before is not None:
+            self.ordered.remove(before)
+        if rank is not None:
+            self._ranks[item] = rank
+            insort(self.ordered, rank)
+
+
 class ItemHasState(Protocol):
     """`plan.ItemState`, as far as neutrals ask for it."""
 
@@ -127,6 +156,8 @@ class KnowsStates(Protocol):
 
     def still_counts(self, stage: Stage, item: Item) -> bool: ...
 
+    def made_as_now(self, stage: Stage, item: Item) -> bool: ...
+
 
 class Neutrals:
     """Finds the neutrals of a plan's subjects, from its states and the checkpoints alone.
@@ -140,22 +171,32 @@ class Neutrals:
         self._stage: Stage | None = next((s for s in plan.stages if s.scope in NEUTRAL_FIRST), None)
         self._unlabelled = plan.catalogue.unlabelled
         self._first: dict[str, Choice] = {}
+        self._others_of: dict[str, _Others] = {}
         self._told: dict[tuple[Path, str], tuple[float, str] | None] = {}
         self._verdicts: dict[Item, tuple[ItemHasState, bool]] = {}
 
     def begin(self) -> None:
         """Drop what follows from checkpoints that may have been made since."""
         self._first.clear()
+        self._others_of.clear()
         self._verdicts.clear()
 
     def look_again(self, subject: str) -> None:
         """The same of one subject."""
         self._first.pop(subject, None)
+        self._others_of.pop(subject, None)
+
+    def calmness_changed(self, item: Item) -> None:
+        """A sequence was decided at a stage that says how calm it is."""
+        others = self._others_of.get(item.subject)
+        if others is not None:
+            others.changed.add(item)
 
     def forget(self, items: Iterable[Item]) -> None:
         """Drop what is known of items of whom nothing more is asked."""
         for item in items:
             self._verdicts.pop(item, None)
+            self._others_of.pop(item.subject, None)
 
     def is_looked_for(self, subject: str) -> bool:
         """Whether a subject's neutral is looked for among all of its sequences."""
@@ -168,12 +209,12 @@ class Neutrals:
     def of(self, subject: str) -> Choice:
         """A subject's neutral, as far as it can be told now: one that was not looked at yet is taken to hold one."""
         first = self.first_of(subject)
-        if subject in self._plan.settled and not self._stood_in(subject):
+        if subject in self._plan.settled and not self._any_rejected(subject):
             return first
         if self._holds(first.item) is not False:
             return first
         passed = [first.item]
-        for item, calm in self._others(subject, first.item)[:MOST_STAND_INS]:
+        for item, calm in self._others(subject, first.item):
             if self._holds(item) is not False:
                 tried = _quoted(one.sequence for one in passed)
                 why = f"of {tried} no frame is registered; the calmest of the others is its {calm}"
@@ -227,13 +268,18 @@ class Neutrals:
 
     def _others(self, subject: str, first: Item) -> list[tuple[Item, str]]:
         """The sequences that may stand in for the first, in the order in which they are tried, each with its calmest
-        frame."""
-        found = []
-        for sequence in self._plan.of_subject(subject):
-            calm = None if sequence.item == first or self._may_not(sequence) else self._calm(sequence.item)
-            if calm is not None:
-                found.append((not is_labelled_neutral(sequence), calm[0], sequence.item, calm[1]))
-        return [(item, said) for _, _, item, said in sorted(found)]
+        frame.  All of the subject's are looked at once, and one again where that can have changed."""
+        others = self._others_of.get(subject)
+        if others is None or others.first != first:
+            others = self._others_of[subject] = _Others(first, self._plan.of_subject(subject))
+        for item in others.changed:
+            sequence = others.sequences[item]
+            calm = None if item == first or self._may_not(sequence) else self._calm(item)
+            others.place(
+                item, None if calm is None else (not is_labelled_neutral(sequence), calm[0], item, calm[1])
+            )
+        others.changed.clear()
+        return [(item, said) for _, _, item, said in others.ordered[:MOST_STAND_INS]]
 
     def _may_not(self, sequence: Sequence) -> bool:
         """Whether a sequence is no candidate: a frame that a person called bad might become the neutral, where bad ones
@@ -243,8 +289,9 @@ class Neutrals:
         return self._plan.is_left_out(sequence.item) and not self._was_one(sequence.item)
 
     def _was_one(self, item: Item) -> bool:
+        """Whether an earlier run tried a sequence as a stand-in, in vain or not, with the stage as it is now."""
         stage = self._stage
-        if stage is None or not self._plan.still_counts(stage, item):
+        if stage is None or not self._plan.made_as_now(stage, item):
             return False
         summary = self._plan.index.read(self._plan.checkpoint(stage.name, item))
         return summary is not None and STAND_IN_DECISION in summary.decisions
@@ -253,6 +300,8 @@ class Neutrals:
         """Whether a sequence holds a neutral; None where that is not known yet."""
         if self._stage is None:
             return None
+        if self._plan.is_left_out(item):  # nothing becomes of it in this run
+            return self._plan.still_counts(self._stage, item)
         state = self._plan.states.get((self._stage.name, item))
         if state is None and item.subject in self._plan.settled:
             state = self._plan.states[self._stage.name, item]
@@ -269,11 +318,9 @@ class Neutrals:
         summary = self._plan.index.read(self._plan.checkpoint(stage.name, item))
         return summary is None or summary.ok > 0  # who reads a damaged one will say so
 
-    def _stood_in(self, subject: str) -> bool:
-        """Whether a stand-in was looked for, of a settled subject."""
-        if self._stage is None:
-            return False
-        return f'"{STAND_IN_DECISION}"' in self._plan.settled[subject].tallies.get(self._stage.name, "")
+    def _any_rejected(self, subject: str) -> bool:
+        """Whether the neutral of a settled subject may be one of which every frame is rejected."""
+        return self._stage is not None and self._plan.settled[subject].any_rejected(self._stage.name)
 
     def _calm(self, item: Item) -> tuple[float, str] | None:
         """What `Stage.most_neutral` says of a sequence."""

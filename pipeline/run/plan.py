@@ -131,6 +131,7 @@ class Plan:
         without_index: the checkpoint index that the last run saved is not read: it takes longer than to open a few
             checkpoints.
         shard: of whose run it is, which keeps index and ledger of its own; the catalogue lists its subjects alone.
+        requested: the sequences that `--only` names; None: all.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class Plan:
         template: str | None,
         without_index: bool = False,
         shard: Shard | None = None,
+        requested: Iterable[Sequence] | None = None,
     ) -> None:
         self.workspace = workspace
         self.config = config
@@ -160,6 +162,7 @@ class Plan:
         self.ledger: Ledger | None = None
         self._key = ""
         self._tried_again: set[str] = set()  # stages of which a run that is foreseen tries again what failed
+        self._requested = None if requested is None else frozenset(s.item for s in requested)
         self._not_selected: set[Item] = set()  # sequences that this run does not include
         self._corpora: dict[str, tuple[Corpus, Item | None]] = {}
         # made once each: there may be half a million checkpoints
@@ -287,19 +290,23 @@ class Plan:
         return self._neutrals.sentences(subjects)
 
     def is_left_out(self, item: Item) -> bool:
-        """Whether this run has nothing to do with a sequence: the states of the stages before the first that needs
-        neutrals, which are looked at first, are not known."""
-        if item.subject in self.settled:
+        """Whether this run makes nothing of a sequence where neutrals are needed: it was not asked for, and is not the
+        neutral that is included.  Where none is labelled the stages before look at it all the same."""
+        if self._requested is None or item in self._requested or item.subject in self.settled:
             return False
-        first = self.stages[0]
-        return item in self._not_selected or (first.name, item) not in self.states
+        return item != self.included_neutral_of(item.subject)
 
     def still_counts(self, stage: Stage, item: Item) -> bool:
         """Whether what an earlier run made of an item that has to find a neutral can be begun from, though it is not
         current: with the stage as it is now, and frames that are ok."""
+        summary = self.index.read(self.checkpoint(stage.name, item))
+        return summary is not None and summary.ok > 0 and self.made_as_now(stage, item)
+
+    def made_as_now(self, stage: Stage, item: Item) -> bool:
+        """Whether an earlier run made a sequence that has to find a neutral with the stage as it is now."""
         path = self.checkpoint(stage.name, item)
         summary = self.index.read(path)
-        if summary is None or not summary.ok:
+        if summary is None:
             return False
         key = path, summary.fingerprint
         if key not in self._counting:
@@ -384,9 +391,9 @@ class Plan:
             return None
         while True:
             choice = self.neutral_choice(item.subject)
-            if choice.finds_own(item) or item.subject in self.settled or self.is_left_out(choice.item):
+            if choice.finds_own(item) or item.subject in self.settled:
                 return choice
-            if (stage.name, choice.item) in self.states:
+            if (stage.name, choice.item) in self.states or self.is_left_out(choice.item):
                 return choice
             # of its state another choice may follow
             self.state_of(stage, next(s for s in self.of_subject(item.subject) if s.item == choice.item))
@@ -394,7 +401,7 @@ class Plan:
     def _state_of_neutral(self, stage: Stage, neutral: Item) -> State:
         """Of one that `--only` leaves out, what is on the disk counts (`_neutral_path`)."""
         known = self.states.get((stage.name, neutral))
-        if known is None and self.is_left_out(neutral):
+        if (known is None or known.state != "done") and self.is_left_out(neutral):
             return "failed"
         return self.states[stage.name, neutral].state if known is None else known.state
 
@@ -472,6 +479,11 @@ class Plan:
     def is_looked_for(self, subject: str) -> bool:
         """Whether a subject's neutral is looked for among all of its sequences."""
         return self._neutrals.is_looked_for(subject)
+
+    def decided(self, stage: Stage, item: Item) -> None:
+        """An item has come to its end: what follows from how calm it is has to be found anew."""
+        if stage.most_neutral is not None:
+            self._neutrals.calmness_changed(item)
 
     def look_again(self, subject: str) -> None:
         """Find a subject's neutral anew: checkpoints may have been made since; and which of its items failed."""
@@ -987,6 +999,13 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         said.append("the sequence's label changed")
     if old.get("neutral") != new.get("neutral"):
         said.append("its subject's neutral changed")
+    if old.get(STANDS_IN) != new.get(STANDS_IN):
+        tried = listed([f"'{name}'" for name in new.get(STANDS_IN) or ()])
+        said.append(
+            f"it is tried as its subject's neutral in place of {tried}"
+            if tried
+            else "it is no longer tried as its subject's neutral"
+        )
     if old.get("siblings") != new.get("siblings"):
         said.append("its subject's other sequences changed")
     if old.get("corpus") != new.get("corpus"):

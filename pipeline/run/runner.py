@@ -112,7 +112,13 @@ def _run(
     selection = Selection.make(catalogue, options.only, all_stages, chosen)
     if options.dry_run:
         plan = Plan(
-            workspace, config, all_stages, catalogue, workspace.template_digest(), shard=options.shard
+            workspace,
+            config,
+            all_stages,
+            catalogue,
+            workspace.template_digest(),
+            shard=options.shard,
+            requested=selection.requested if options.only else None,
         )
         if not (options.force or options.only):
             plan.use_ledger()
@@ -201,6 +207,7 @@ class _Run:
                     self.catalogue,
                     template,
                     shard=self.options.shard,
+                    requested=self.selection.requested if self.options.only else None,
                 )
                 self.bookkeeping = Bookkeeping(self.plan, self.options.shard)
                 if not (self.options.force or self.options.only):

@@ -84,6 +84,11 @@ class Settled:
     def tally(self, stage: str) -> Tally:
         return Tally.from_json(self.tallies[stage])
 
+    def any_rejected(self, stage: str) -> bool:
+        """Whether a frame was rejected at a stage; asked of everybody, so only the numbers are read."""
+        text = self.tallies.get(stage, "")
+        return bool(text) and int(text.split(",", 3)[2]) > 0
+
 
 class Ledger:
     """The settled subjects of a workspace.

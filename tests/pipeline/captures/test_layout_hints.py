@@ -7,7 +7,7 @@ import re
 import pytest
 from shared_helpers import touch
 
-from mimicme.pipeline.captures.layout_hints import are_single_scans, of_deep, of_flat
+from mimicme.pipeline.captures.layout_hints import are_single_scans, of_deep, of_flat, of_sequences_together
 from mimicme.pipeline.captures.layouts import search
 from mimicme.pipeline.errors import InputError
 
@@ -85,6 +85,7 @@ def test_several_scans_of_a_subject_in_one_folder(tmp_path, names, layout):
         [f"S{k}_neutral" for k in range(9)],
         ["DemoFace_10K", "DemoFace_100K"],
         [f"{k:05}" for k in range(9)],
+        ["3dmd_anna", "3dmd_ben", "3dmd_carol"],
     ],
 )
 def test_a_folder_of_single_scans(stems):
@@ -115,6 +116,33 @@ def test_sequences_that_lie_together_in_a_folder(tmp_path):
     assert [(f.sequence, f.number) for f in found[:4]] == [
         (s, k) for s in ("neutral", "smile") for k in (1, 2)
     ]
+
+
+@pytest.mark.parametrize(
+    "stems",
+    [
+        ("mouth_open_0", "mouth_open_1", "smile_0", "smile_1"),
+        ("smile0", "smile1", "neutral0", "neutral1"),
+        ("neutral", "smile_0", "smile_1", "open_0", "open_1"),
+    ],
+)
+def test_sequences_together_that_no_layout_can_tell_apart_want_folders(tmp_path, stems):
+    touch(tmp_path, *(f"{subject}/{stem}.obj" for subject in ("P01", "P02") for stem in stems))
+    with pytest.raises(InputError, match="make a folder for each of them in that of the subject") as caught:
+        search(tmp_path)
+    assert "{subject}/{frame}.{ext}" in str(caught.value)
+    assert len(search(tmp_path, "{subject}/{frame}.{ext}").found) == 2 * len(stems)
+
+
+def test_times_of_a_morning_and_an_afternoon_are_one_sequence():
+    stems = [f"S1/{hour}-00-0{k} {half}.obj" for hour, half in (("11", "AM"), ("1", "PM")) for k in range(3)]
+    assert of_sequences_together(stems, re.compile) == ""
+
+
+def test_a_word_that_all_files_begin_with_is_a_subject_where_its_number_is_at_its_end():
+    names = [f"{{}}_{word}.obj" for word in ("neutral", "smile")]
+    assert "'P01' is the subject" in of_flat([name.format("P01") for name in names], re.compile)
+    assert of_flat([name.format("3dmd") for name in names], re.compile) == ""
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_more_than_a_head_is_named_as_such(unit: str, size: float) -> None:
     """A whole person, or a wall behind the head: the advice is the unit, not a factor that makes a head of it all."""
     with pytest.raises(InputError, match="a whole person") as caught:
         units.decide_unit([replace(evidence(landmarks=False), extent=size)])
-    assert f"`--unit {unit}`" in str(caught.value)
+    assert f'unit = "{unit}" under [captures] in mimicme.toml, or `--unit {unit}` when' in str(caught.value)
     assert units.decide_unit([replace(evidence(landmarks=False), extent=size)], unit).unit == unit
 
 

@@ -10,7 +10,7 @@ from fake_runs import calls, digests, go
 
 from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.items import Item
-from mimicme.pipeline.run.neutrals import MOST_STAND_INS
+from mimicme.pipeline.run.neutrals import MOST_STAND_INS, Neutrals
 from mimicme.pipeline.run.status import read_status
 from mimicme.pipeline.workspace import Workspace
 
@@ -255,7 +255,9 @@ def test_a_neutral_that_failed_in_fit_is_waited_for_when_it_is_tried_again(make,
     made = [tuple(call[:2]) for call in calls(workspace)]
     assert len(made) == len(set(made))
     assert {call for call in made if call[1].startswith("S1")} == {
-        (stage, f"S1/{name}") for stage in ("fit", "agree", "paint") for name in ("neutral", "calm", "smile", "wide")
+        (stage, f"S1/{name}")
+        for stage in ("fit", "agree", "paint")
+        for name in ("neutral", "calm", "smile", "wide")
     }
     go(fresh, picky, sets=sets)
     assert registered(workspace) == registered(fresh)
@@ -273,3 +275,68 @@ def test_dry_run_foresees_that_a_neutral_that_failed_is_tried_again(make, picky)
     assert "would run: its subject's neutral 'S1/neutral' comes first [S1/calm, S1/smile, S1/wide]" in said
     assert "its subject's neutral 'S2/neutral' comes first [S2/smile]" in said
     assert "would run: failed last time: " in said
+
+
+UNLABELLED = {"S1/a": ["abcdefghijk"], "S1/b": ["ab"], "S1/c": ["abcd"], "S1/d": ["abcde"]}
+
+
+def test_a_part_of_an_unlabelled_subject_comes_to_an_end_and_the_whole_after_it(make, picky):
+    workspace, whole = make(UNLABELLED), make(UNLABELLED, "whole")
+    # who might stand in for 'b' is not made in this run, so nobody waits for them
+    assert go(workspace, picky, only=("S1/a",)).counts("fit") == (2, 0, 0, 0)
+    calls(workspace)
+    assert go(workspace, picky, only=("S1/a",)).counts("fit") == (0, 2, 0, 0)
+    assert "fit: 0 of 2 would run, 2 are current" in go(workspace, picky, dry_run=True, only=("S1/a",)).out
+    assert calls(workspace) == []
+    go(workspace, picky)
+    go(whole, picky)
+    assert registered(workspace) == registered(whole) and neutral_of(workspace, "S1/a") == "S1/d"
+    calls(workspace)
+    assert go(workspace, picky, only=("S1/a",)).counts("paint") == (0, 1, 0, 0)
+    assert calls(workspace) == []
+
+
+TRIED_IN_VAIN = {
+    "S1/neutral": ["ab"],
+    "S1/c1": ["abcd"],
+    "S1/c2": ["abcde"],
+    "S1/smile": ["abcdefgh"],
+}
+
+
+@pytest.mark.parametrize("only", ["S1/c2", "S1/smile", "S1/c1", "S1/c*"])
+def test_a_part_of_the_captures_knows_who_was_tried_in_vain(make, picky, only):
+    workspace = make(TRIED_IN_VAIN)
+    go(workspace, picky)
+    assert neutral_of(workspace, "S1/smile") == "S1/c2"
+    before = registered(workspace)
+    calls(workspace)
+    go(workspace, picky, only=(only,))
+    assert calls(workspace) == [] and registered(workspace) == before
+
+
+@pytest.mark.parametrize("each", [True, False])
+def test_of_a_settled_subject_where_nobody_could_be_tried_it_is_still_said(make, picky, each):
+    workspace = make({"S1/neutral": ["ab"], "S1/smile": ["abc", "abcde"], "S2/neutral": ["a"]})
+    (workspace.root / "review.csv").write_text("subject,sequence,frame,verdict,reason\nS1,smile,1,bad,cut\n")
+    said = "S1: there is no neutral: of 'neutral' no frame is registered"
+    for _ in range(2):
+        result = go(workspace, picky)
+        assert said in result.err and "S2: " not in result.err
+    assert said in told(workspace, picky, each)
+
+
+def test_who_comes_next_is_looked_for_once_and_not_for_every_sequence(make, picky, monkeypatch):
+    count, looks = 30, []
+    workspace = make(
+        {"S1/neutral": ["ab"]} | {f"S1/s{k:02}": ["a" * (2 * (k % 7) + 3)] for k in range(count)}
+    )
+    real = Neutrals._calm
+    monkeypatch.setattr(Neutrals, "_calm", lambda self, item: looks.append(item) or real(self, item))
+    go(workspace, picky)
+    in_run = len(looks)
+    workspace.ledger.unlink()
+    looks.clear()
+    told(workspace, picky)
+    # at most so often for each sequence, however many there are; it was once for each pair of them
+    assert count <= in_run <= 8 * count and count <= len(looks) <= 8 * count
