@@ -132,6 +132,8 @@ class Stage(Generic[S]):
         held: for `everything`: of some items, those of which the release at a path has frames that are ok, with the
             names of the stages whose results it has of each, None where that cannot be read.  Without it a release is
             packed anew whatever is lacking.
+        ok_frames: for `everything`: of a release at a path, its sequences, with how many frames of each are ok; raises
+            where it cannot be read.  Without it nobody is told which sequences left a release.
         keep: for `everything`: of a release at a path that is not packed anew: takes out who may not be in it any more
             (`stages/pack/keeping.py`); called with keywords, see `releasing`.
         most_neutral: of the stage that knows how neutral frames are: of a checkpoint's path, the cost of its most
@@ -162,6 +164,7 @@ class Stage(Generic[S]):
     corrected: bool = False
     collect: Callable[[Sequence, Mapping[str, Path]], Any] | None = None
     held: Callable[[Path, Iterable[Item]], Mapping[Item, Collection[str] | None]] | None = None
+    ok_frames: Callable[[Path], Mapping[Item, int]] | None = None
     keep: Callable[..., Any] | None = None
     parts: Callable[[Task[S]], int] | None = None
     most_neutral: Callable[[Path], tuple[float, str] | None] | None = None

@@ -71,28 +71,30 @@ class Releasing:
         try:
             self._run(stage, output)
         finally:
-            self._tell_who_left(output)
+            self._tell_who_left(stage, output)
 
-    def _without_captures(self, output: Path) -> dict[Item, int]:
+    def _without_captures(self, stage: Stage, output: Path) -> Mapping[Item, int]:
         """The sequences of the workspace's release whose captures are not there any more, with their frames that are
-        ok.  Not those of people who are kept out: nothing is to name them."""
-        if os.path.realpath(output) != os.path.realpath(self._workspace.release):
+        ok.  Not those of people whom the table does not let in, as who took consent back: nothing is to name them."""
+        own = os.path.realpath(output) == os.path.realpath(self._workspace.release)
+        if stage.ok_frames is None or not own or not output.is_file():
             return {}
         try:
-            there = ok_frames_of(output)
+            there = stage.ok_frames(output)
             gone = there.keys() - self._listed_items()
-            kept_out = self._workspace.kept_out({item.subject for item in gone}) if gone else frozenset()
+            people = {item.subject for item in gone}
+            unnamed = self._workspace.kept_out(people) if gone else frozenset()
         except (MimicmeError, OSError, MemoryError):  # what packs it says what is wrong with it
             return {}
-        return {item: there[item] for item in sorted(gone, key=str) if item.subject not in kept_out}
+        return {item: there[item] for item in sorted(gone, key=str) if item.subject not in unnamed}
 
-    def _tell_who_left(self, output: Path) -> None:
+    def _tell_who_left(self, stage: Stage, output: Path) -> None:
         """Note which of the sequences whose captures are not there any more are not in the release any more."""
         gone = self._gone
-        if not gone or not self.packed:
+        if not gone or not self.packed or stage.ok_frames is None:
             return
         with suppress(MimicmeError, OSError, MemoryError):
-            left = sorted(gone.keys() - ok_frames_of(output).keys(), key=str)
+            left = sorted(gone.keys() - stage.ok_frames(output).keys(), key=str)
             if left:
                 frames = counted(sum(gone[item] for item in left), "frame")
                 their = "its captures are" if len(left) == 1 else "their captures are"
@@ -108,7 +110,7 @@ class Releasing:
         created = self._plan.created(self._requested)
         wanted = self._plan.release_wanted(stage, self._requested, created)
         current = output.is_file() and release_fingerprint(output) == wanted
-        self._gone = {} if current else self._without_captures(output)
+        self._gone = {} if current else self._without_captures(stage, output)
         unread: Exception | None = None
         lost: dict[Item, str] = {}
         try:
@@ -309,24 +311,6 @@ class Releasing:
             side_by_side=lambda work, jobs: side_by_side(self._pool, work, jobs),
             remembered=workspace.packed,
         )
-
-
-def ok_frames_of(path: Path) -> dict[Item, int]:
-    """The sequences of a release, with how many of their frames are ok; none where there is no release.
-
-    Raises:
-        ReleaseError, OSError: it cannot be read.
-    """
-    from mimicme.pipeline.release import Release
-    from mimicme.pipeline.release.layout import OK
-
-    if not path.is_file():
-        return {}
-    with Release(path) as release:
-        statuses = release.index["status"]
-        return {
-            info.item: int((statuses[info.start : info.stop] == OK).sum()) for info in release.sequences()
-        }
 
 
 @dataclass(frozen=True)

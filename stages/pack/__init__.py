@@ -36,7 +36,7 @@ from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.template import Template
 from mimicme.stages.pack.first_look import first_look
 from mimicme.stages.pack.inputs import PackInput
-from mimicme.stages.pack.keeping import held, keep
+from mimicme.stages.pack.keeping import held, keep, ok_frames
 from mimicme.stages.pack.sequence_writing import ROOM_BYTES, Whole, write_subjects
 from mimicme.stages.pack.settings import PackSettings
 from mimicme.stages.pack.shard_writing import untouched_shards, write_shards
@@ -169,6 +169,7 @@ STAGE = Stage(
     everything=pack,
     collect=PackInput,
     held=held,
+    ok_frames=ok_frames,
     keep=keep,
     scope="everything",
     memory="One frame and its textures: under 0.3 GB, with shards as much a worker.",

@@ -88,6 +88,19 @@ def held(path: Path, items: Iterable[Item]) -> dict[Item, frozenset[str] | None]
         return {}
 
 
+def ok_frames(path: Path) -> dict[Item, int]:
+    """The sequences of the release at a path, with how many frames of each are ok.
+
+    Raises:
+        ReleaseError, MemoryError: it cannot be read.
+    """
+    with Release(path) as release:
+        statuses = release.index["status"]
+        return {
+            info.item: int((statuses[info.start : info.stop] == OK).sum()) for info in release.sequences()
+        }
+
+
 def _made_by(info: SequenceInfo) -> frozenset[str] | None:
     """The stages whose results a sequence has; None where its place is damaged, or its shard is not there."""
     try:

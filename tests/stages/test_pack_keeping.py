@@ -360,24 +360,34 @@ def test_a_recording_that_was_taken_back_leaves_a_release_that_is_kept(
     assert ok_frames(release) == {"S000/neutral": 1} and not has_errors(verify(release))
 
 
-@pytest.mark.parametrize("shard", ["none", "subject", 1.0])
 def test_the_last_line_says_which_recordings_left(workspace: Path, fakes: ModuleType) -> None:
     """A folder that was renamed is another sequence, and the release that is packed has the old one no more."""
     with_another_person(fakes, workspace / "release.h5")
-    said = pack(workspace, "--set", "pack.vertex_step_um=1")
+    (workspace / "people.csv").write_text("subject,consent\nS000,yes\nS009,yes\n")
+    table = ("--set", f"metadata.file={workspace / 'people.csv'}")
+    said = pack(workspace, *table)
     assert ok_frames(workspace / "release.h5") == ALL_OK
     gone = "2 sequences (4 frames) left release.h5, because their captures are not there any more: "
     assert said.count(f"{gone}S009/neutral, S009/surprise.") == 1
     (log,) = sorted((workspace / "runs").iterdir())[-1:]
     assert f"{gone}S009/neutral" in (log / "log.jsonl").read_text()
-    assert "left release.h5" not in pack(workspace, "--set", "pack.vertex_step_um=1")
+    assert "left release.h5" not in pack(workspace, *table)
     # whom the list of who has withdrawn keeps out is not named
     with_another_person(fakes, workspace / "release.h5")
     Workspace.open(workspace).remove_subject("S009", ())
-    said = pack(workspace)
+    said = pack(workspace, *table, "--set", "pack.vertex_step_um=1")
     assert ok_frames(workspace / "release.h5") == ALL_OK and "S009" not in said
 
 
+def test_who_refuses_is_not_named_as_gone(workspace: Path, fakes: ModuleType, tmp_path: Path) -> None:
+    with_another_person(fakes, workspace / "release.h5")
+    table = tmp_path / "people.csv"
+    table.write_text("subject,consent\nS000,yes\ns9,withdrawn\n")
+    said = pack(workspace, "--set", f"metadata.file={table}")
+    assert ok_frames(workspace / "release.h5") == ALL_OK and "any more: " not in said and "S009" not in said
+
+
+@pytest.mark.parametrize("shard", ["none", "subject", 1.0])
 def test_a_sequence_leaves_and_its_person_stays(fakes: ModuleType, tmp_path: Path, shard: object) -> None:
     release, smile = tmp_path / "out" / "release.h5", Item("S001", "smile")
     fakes.packed(release, fakes.inputs(tmp_path / "made"), shard=shard)
