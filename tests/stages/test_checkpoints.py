@@ -31,7 +31,7 @@ ELSEWHERE: dict[str, set[str]] = {
     "commands/export.py": {"vertices", "amount"},
     "commands/doctor.py": {"s2m_p95"},
     "commands/report/methods.py": {
-        *("scan_vertices", "landmarks_found", "align_landmark_residual", "s2m_median", "drift", "coverage")
+        *("scan_vertices", "align_landmark_residual", "s2m_median", "drift", "coverage")
     },
     "pipeline/rgbd/recipe.py": {"up", "mirrored"},
     "commands/verify/": {

@@ -85,7 +85,7 @@ def test_labels_and_points_that_are_not_set():
         (fcsv(POINTS[:60], "LPS"), "a.fcsv", "landmark-scheme"),
         (fcsv(POINTS, "LPS").replace("id,x", "id,u"), "a.fcsv", "landmark-file"),
         (fcsv(POINTS, "LPS").replace("\n1,", "\n1,a"), "a.fcsv", "landmark-file"),
-        ("", "a.fcsv", "landmark-scheme"),
+        ("", "a.fcsv", "landmark-file"),
         (markups(POINTS, "IJK"), "a.mrk.json", "landmark-scheme"),
         (markups(POINTS, status="missing"), "a.mrk.json", "landmark-scheme"),
         ({"markups": markups(POINTS)["markups"] * 2}, "a.mrk.json", "landmark-scheme"),

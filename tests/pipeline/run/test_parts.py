@@ -72,6 +72,7 @@ def test_parts_are_the_same_bytes_with_any_number_of_jobs(in_parts, fake):
 
 def test_progress_counts_the_frames_of_parts_once(in_parts, fake, monkeypatch):
     monkeypatch.setattr("mimicme.pipeline.run.leg_progress.INTERVAL_S", 0.0)
+    monkeypatch.setattr("mimicme.pipeline.run.forecast.LEAST_TOLD_S", 0.0)
     shown = []
 
     class Recorder(Console):
