@@ -390,7 +390,7 @@ def kept_as_it_was(
     else:
         settings, given = False, None
         how = f"that {has} no result now" + (", or one that is out of date" if any(outdated) else "")
-    run = workspace.command("run", *only)
+    run = workspace.command("run")
     advice = [f"`{run}` makes what is not there or out of date, says what fails and why, and packs."]
     if given is not None:
         as_made = workspace.command(stage.name, *only, given=given)
