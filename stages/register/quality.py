@@ -535,19 +535,22 @@ def _less_seen(quality: Quality) -> tuple[float, str]:
 
 def _reject_half(share: float, side: str, limits: Limits, first: bool) -> None:
     """Raise when the scan shows too little of the half of the face of which it shows less."""
-    least, name = limits.min_half_share, "min_half_share"
-    if first and limits.min_neutral_half_share > least:
-        least, name = limits.min_neutral_half_share, "min_neutral_half_share"
-    if not share >= least:
+    bounds = {"min_half_share": limits.min_half_share}
+    if first:
+        bounds["min_neutral_half_share"] = limits.min_neutral_half_share
+    missed = [name for name, least in bounds.items() if not share >= least]
+    if missed:
         raise FrameRejected(
             "register-half",
             f"the scan shows too little of the {side} half of the face (the subject's own {side})"
             + (", and no neutral of the subject says how it looks" if first else ""),
             seen=f"{share:.0%} of it",
-            expected=f"at least {least:.0%}" + (" of a subject's neutral" if first else ""),
+            expected=f"at least {max(bounds.values()):.0%}" + (" of a subject's neutral" if first else ""),
             todo="Look at the scan from the front"
             + ("; a neutral from the front is best" if first else "")
-            + f"; to have the other half registered alone, lower register.{name}.",
+            + "; to have the other half registered alone, lower "
+            + " and ".join(f"register.{name}" for name in missed)
+            + ".",
         )
 
 

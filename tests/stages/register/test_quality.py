@@ -433,8 +433,18 @@ def test_a_neutral_needs_more_of_both_halves_than_a_frame_that_has_one(side):
         assert said in str(caught.value)
     # each bound is lowered by its own setting, and the larger holds
     reject_bad(aside, replace(LIMITS, min_neutral_half_share=0.3), 1000, first=True)
+    assert "register.min_half_share" not in str(caught.value)  # to lower it would be of no use
     with pytest.raises(FrameRejected, match=r"50%.*register\.min_half_share"):
         reject_bad(replace(GOOD, core_share_left=0.45), replace(LIMITS, min_half_share=0.5), 1000, first=True)
+
+
+def test_a_neutral_that_fails_both_bounds_of_a_half_names_both():
+    """Else whoever lowers one, and registers everybody again, meets the other."""
+    unseen = replace(GOOD, core_share_left=0.0)
+    with pytest.raises(FrameRejected) as caught:
+        reject_bad(unseen, LIMITS, 1000, first=True)
+    for said in ("0%", "register.min_half_share and register.min_neutral_half_share"):
+        assert said in str(caught.value)
 
 
 def test_what_a_guess_of_the_neutral_begins_from_is_the_template():
