@@ -43,6 +43,7 @@ from mimicme.pipeline.geometry.mesh import Mesh, transform, triangle_normals
 from mimicme.pipeline.geometry.rigid import fit_rigid, fit_similarity_scale
 from mimicme.pipeline.landmarks import GROUPS, IBUG68, INNER, eye_distance
 from mimicme.pipeline.landmarks.files import EXTENSIONS, read_landmarks
+from mimicme.pipeline.template.embedded_points import corrected
 from mimicme.pipeline.template.lip_points import points_on_other_lip
 from mimicme.pipeline.whole_hdf5 import whole_hdf5
 
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 EMBEDDED = "menpo3d"
 PREPARED_SCHEMA = 1
 # raised when the same template file is prepared into something else
-PREPARE_VERSION = 6
+PREPARE_VERSION = 7
 INTERIOR = "interior"
 JAW_PLACED = (
     "landmarks: the file has 51; the 17 of the jaw are placed by the proportions of the embedded template"
@@ -62,8 +63,6 @@ JAW_PLACED = (
 LANDMARK_OFF_SURFACE = 0.25
 # a triangle may stick out of its UDIM tile by this much, the slips of other programs
 UDIM_SLACK = 0.01
-# of the nose's tip, in the distance of the eyes
-NOSE_HALF_WIDTH = 0.13
 # lips so near to each other may be taken for one another, in the distance of the eyes
 TOUCHING = 0.05
 MAX_BYTES = 1 << 30
@@ -293,40 +292,15 @@ def prepare(source: str | Path) -> Template:
     file, points = read_template(files)
     mesh = file.mesh
     masks = read_masks(files, len(mesh.vertices))
-    said = ""
+    said: list[str] = []
     if str(source) == EMBEDDED:
-        points, said = with_nose_tip(points, np.asarray(mesh.vertices, np.float64))
+        points, *said = corrected(points, mesh)
     elif without_jaw(points):
-        points, said = with_jaw(points)
+        points, *said = with_jaw(points)
     template = assemble(
         mesh, points, tuple(IBUG68), files.name, masks, where=files.mesh, polygons=file.polygons
     )
-    return replace(template, notes=(*template.notes, said)) if said else template
-
-
-def with_nose_tip(points: Floats, vertices: Floats) -> tuple[Floats, str]:
-    """The embedded template's (68, 3) landmarks with those down the nose where others put them, and what was done.
-
-    Its landmark 30 lies on the ridge, 11 mm above the tip of the nose; by iBUG-68's scheme, by hand and by detectors it
-    is the tip: what lies farthest forward between bridge and base.  28 and 29 divide the ridge evenly.
-
-    Args:
-        vertices: (V, 3), as the landmarks in the file's unit, +y up, +z out of the face.
-    """
-    bridge, base = points[27], points[33]
-    nose = vertices[
-        (np.abs(vertices[:, 0] - base[0]) < NOSE_HALF_WIDTH * eye_distance(points))
-        & (vertices[:, 1] > base[1])
-        & (vertices[:, 1] < bridge[1])
-    ]
-    tip = nose[nose[:, 2].argmax()]
-    moved = points.copy()
-    moved[28:31] = bridge + np.array([[1 / 3], [2 / 3], [1.0]]) * (tip - bridge)
-    off = np.linalg.norm(moved[30] - points[30]) / eye_distance(points)
-    return (
-        moved,
-        f"landmarks: 30 moved to the tip of the nose, by {off:.0%} of the eyes' distance; 28 and 29 follow",
-    )
+    return replace(template, notes=(*template.notes, *said)) if said else template
 
 
 def without_jaw(points: Floats) -> bool:
@@ -344,8 +318,8 @@ def with_jaw(points: Floats) -> tuple[Floats, str]:
     Raises:
         MissingDependencyError: the embedded template is not installed.
     """
-    files = find_files(EMBEDDED)
-    model = np.asarray(read_landmarks(_read(files.landmarks), files.landmarks.name).points, np.float64)
+    file, found = read_template(find_files(EMBEDDED))
+    model = corrected(found, file.mesh)[0]
     scale = fit_similarity_scale(model[INNER], points[INNER])
     matrix = fit_rigid(scale * model[INNER], points[INNER])
     filled = points.copy()

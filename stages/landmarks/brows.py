@@ -62,6 +62,9 @@ LEAST_STEP = 0.3  # of what is dark inside; a lesser step is no end
 # (`synth`).
 LEAST_DARK, MOST_DARK = 0.4, 0.6
 UNSEEN_END = 0.3  # what the points of an end that is not seen are worth, beside those of one that is
+# Two brows' ends that lie so differently beyond the networks': the one farther from these is shade beside the nose, a
+# wrinkle or hair (reasoned, not tuned: people's differ by 1 to 3 mm)
+UNLIKE_MM = 4.0
 EYE_MM = 2.0  # around an eye's opening: lashes
 
 
@@ -79,6 +82,16 @@ class Stroke(NamedTuple):
         first, last = (1.0 if seen else UNSEEN_END for seen in self.ends)
         return self.evidence * (first + (last - first) * shares)
 
+    def believed(self, other: Stroke) -> tuple[bool, bool]:
+        """Whether its first and last end were seen where the other brow's, in a mirror, may be too."""
+        first, last = (
+            seen and not (seen_there and abs(here - there) > UNLIKE_MM and abs(here) > abs(there))
+            for seen, here, seen_there, there in zip(
+                self.ends, self.beyond, other.ends[::-1], other.beyond[::-1], strict=True
+            )
+        )
+        return first, last
+
 
 def follow_brows(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Floats]:
     """Landmarks (68, 3) with those of brows on the strokes that the texture shows; and by how much evidence (68,) each
@@ -86,6 +99,7 @@ def follow_brows(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Fl
 
     A brow that does not stand out from the skin - a fair one, one under hair - stays as it is; one that hardly does
     goes a part of the way.  An end over a hole goes where the other brow ends, and where none of them is seen it stays.
+    So does one that lies unlike the other brow's.
 
     Args:
         scene: a scan with colours; without, nothing is followed.
@@ -106,8 +120,9 @@ def follow_brows(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Fl
     for (rows, camera, side), brow, other in zip(sides, strokes, strokes[::-1], strict=True):
         if brow is None:
             continue
-        if other is not None and not all(brow.ends):  # what is hidden is looked up at the other brow
-            brow = stroke(*side, np.where(other.ends, other.beyond, np.nan)[::-1])
+        believed = brow.ends if other is None else brow.believed(other)
+        if other is not None and not all(believed):  # what is hidden is looked up at the other brow
+            brow = stroke(*side, np.where(other.ends, other.beyond, np.nan)[::-1], believed)
         if brow is None:
             continue
         seen = side[2]
@@ -122,13 +137,18 @@ def follow_brows(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Fl
 
 
 def stroke(
-    brightness: NDArray[np.float32], empty: Bools, points: Floats, beyond: Floats | None = None
+    brightness: NDArray[np.float32],
+    empty: Bools,
+    points: Floats,
+    beyond: Floats | None = None,
+    believed: tuple[bool, bool] = (True, True),
 ) -> Stroke | None:
     """The stroke of a brow; None where none stands out.
 
     Args:
         beyond: (2,) mm, how far beyond the detector's the other brow's ends lie, for ends that are not seen here; NaN
             where that one's is not either: there they are the detector's.
+        believed: whether its first and last end may be taken where they seem to be.
         points: (5, 2) px as a detector has them.
         brightness: (height, width) of a picture of `PIXELS_PER_MM`, in natural logarithms; see `shade.unshaded`.
         empty: (height, width) True where it shows no scan.
@@ -164,6 +184,10 @@ def stroke(
     there = means(missing.astype(np.float32), -core, core, far)[rows, path] < 1e-6
     dark = np.where(there, -middle[rows, path], np.nan)
     (first, starts), (last, ends) = (_end(dark, between, outwards) for outwards in (-1, 1))
+    if not believed[0]:
+        first, starts = float(between.start), False
+    if not believed[1]:
+        last, ends = float(between.stop - 1), False
     if beyond is not None:
         hidden = np.clip(np.nan_to_num(beyond) / STEP_MM, -between.start, len(path) - 1 - between.stop)
         first, last = (

@@ -93,7 +93,7 @@ _EVEN_MM, _UNEVEN_MM = 0.75, 1.5
 # synthetic ones best together.
 _LIDS_SHARE = _PAINTED_SHARE = 0.5
 _ENDS = np.array([48, 54, 60, 64])
-_WINGS = np.array([31, 35])
+_WINGS, _SILLS = np.array([31, 35]), np.array([32, 34])
 BROW_WIDTHS_MM = (4.0, 6.5)
 LEARNING_VIEWS = ((0.0, 0.0), (-15.0, 0.0), (15.0, 0.0), (0.0, 12.0), (0.0, -12.0))
 
@@ -146,6 +146,7 @@ def plausible_offsets(learnt: Floats, default: Floats, painted: bool = True) -> 
     for group in ("left_eye", "right_eye"):
         if not painted:
             reach[GROUPS[group]], slack[GROUPS[group]] = 1.7, 2.0
+    slack[_SILLS] = 2.0  # beside them a ray falls into the nostril, on one side sooner than on the other
     weight = np.clip((_IMPLAUSIBLE_MM * reach - far) / ((_IMPLAUSIBLE_MM - _PLAUSIBLE_MM) * reach), 0, 1)
     weight *= np.clip((_UNEVEN_MM - uneven / slack) / (_UNEVEN_MM - _EVEN_MM), 0, 1)
     for group in (
@@ -155,6 +156,10 @@ def plausible_offsets(learnt: Floats, default: Floats, painted: bool = True) -> 
         weight[GROUPS[group]] *= _LIDS_SHARE
     if painted:
         weight[_ENDS] *= _PAINTED_SHARE
+    for brow in ("left_eyebrow", "right_eyebrow"):
+        # a brow is one line: offsets of some of its points alone would move these along it, and a painted brow is
+        # rounder than people's
+        weight[GROUPS[brow]] = weight[GROUPS[brow]].min()
     weight[GROUPS["jaw"]] = 0  # it lies wherever the outline of a picture happens to be
     return default + weight[:, None] * difference
 

@@ -5,7 +5,7 @@ import pytest
 
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.stages.landmarks import brows
-from mimicme.stages.landmarks.brows import PIXELS_PER_MM, SIZE_MM, follow_brows
+from mimicme.stages.landmarks.brows import PIXELS_PER_MM, SIZE_MM, Stroke, follow_brows
 from mimicme.stages.landmarks.shade import unshaded
 from mimicme.stages.landmarks.views import Scene
 
@@ -130,7 +130,9 @@ def test_brows_of_a_scan_move_to_its_strokes_and_nothing_else_does():
         top = round(size / 2 - HEIGHT / 2)
         left = round(size / 2 + middle * PIXELS_PER_MM - WIDTH / 2)
         part = image[top : top + HEIGHT, left : left + WIDTH]
-        part[:] = np.minimum(part, drawn(noise=0.0).astype(np.uint8))
+        # the left brow is the right one's mirror image, as people's nearly are
+        way = -1 if middle > 0 else 1
+        part[:] = np.minimum(part, drawn(noise=0.0).astype(np.uint8)[:, ::way])
     points = np.full((68, 3), 5.0)
     x = np.linspace(-18, 18, 5)
     for rows, middle in ((slice(17, 22), middles["left"]), (slice(22, 27), middles["right"])):
@@ -139,8 +141,12 @@ def test_brows_of_a_scan_move_to_its_strokes_and_nothing_else_does():
     found, followed = follow_brows(scene, points, np.eye(4))
     assert np.flatnonzero(followed == 1).tolist() == list(range(17, 27))
     np.testing.assert_array_equal(found[followed == 0], points[followed == 0])
-    for rows, middle in ((slice(17, 22), middles["left"]), (slice(22, 27), middles["right"])):
-        np.testing.assert_allclose(found[rows][[0, -1], 0] - middle, ENDS_MM, atol=1.5)
+    mirrored = [-end for end in ENDS_MM[::-1]]
+    for rows, middle, ends in (
+        (slice(17, 22), middles["left"], ENDS_MM),
+        (slice(22, 27), middles["right"], mirrored),
+    ):
+        np.testing.assert_allclose(found[rows][[0, -1], 0] - middle, ends, atol=1.5)
 
 
 def test_a_brow_ends_where_shade_begins():
@@ -197,3 +203,20 @@ def test_an_end_over_a_hole_is_looked_up_at_the_other_brow():
     both = brows.stroke(dark, empty, SEEN, np.array([8.0, 1.0]))
     np.testing.assert_allclose(ends_mm(both.line), ENDS_MM, atol=1.0)
     assert both.ends == alone.ends
+
+
+def test_an_end_unlike_the_other_brows_is_not_believed():
+    """One stroke goes on into the shade beside the nose, by 8 mm; the other ends where the detector has it."""
+    long = Stroke(SEEN, 1.0, (True, True), (0.5, 8.0))
+    other = Stroke(SEEN, 1.0, (True, True), (0.3, -0.4))  # its first end is the inner one
+    assert long.believed(other) == (True, False)
+    assert other.believed(long) == (True, True)
+    assert long.believed(other._replace(ends=(False, True))) == (True, True)  # nothing to compare with
+    assert long._replace(beyond=(0.5, 4.2)).believed(other) == (True, True)
+
+
+def test_such_an_end_goes_where_the_other_brow_ends():
+    dark = unshaded(drawn(), np.zeros((HEIGHT, WIDTH), np.float32), ~nothing(), PIXELS_PER_MM)
+    found = brows.stroke(dark, nothing(), SEEN, np.array([2.0, np.nan]), (False, True))
+    np.testing.assert_allclose(ends_mm(found.line), [-20.0, ENDS_MM[1]], atol=1.0)
+    assert found.ends == (False, True)
