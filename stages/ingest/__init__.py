@@ -22,7 +22,7 @@ Fails   the sequence, when its unit cannot be told.  A frame, with
             depth-empty       nothing of a head's size is in it
 Notes   on a frame that is ok: no-texture, texture-missing, texture-outside, texture-ambiguous, texture-unreadable,
         texture-relocated, texture-beside, texture-turned, texture-transparent, no-uv, textures-joined, unused-vertices,
-        triangles-turned, axes-mirrored, frame-repeated, animation-unread.
+        triangles-turned, axes-mirrored, frame-repeated, animation-unread, uv-absent.
 """
 
 from __future__ import annotations
@@ -343,6 +343,13 @@ def _finish(
     if raw.unused_share > UNUSED_SHARE:
         cut = f"{raw.unused_share:.0%} of the file's vertices have no triangle: if it was cut, copy it again."
         notes = [("unused-vertices", cut), *notes]
+    if found.uv_absent:
+        absent = (
+            "Texture coordinates that the file does not have are named by "
+            f"{counted(found.uv_absent, 'triangle, which counts', 'triangles, which count')} as without colour: if the "
+            "baked texture lacks something, export the frame again."
+        )
+        notes = [("uv-absent", absent), *notes]
     if found.moments > 1:
         rest = (
             f"The file has an animation of {found.moments:,} moments, and was taken as it rests: export a mesh of each "
@@ -396,7 +403,7 @@ def _rejection(error: Exception) -> FrameRejected:
 
 STAGE = Stage(
     name="ingest",
-    version=11,
+    version=12,
     settings=IngestSettings,
     needs=(),
     compute=compute,

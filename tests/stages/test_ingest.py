@@ -297,6 +297,17 @@ def test_a_range_image_with_pixels_that_measured_nothing_is_read(capture: Captur
         np.testing.assert_allclose(got.get(1, "vertices"), got.get(0, "vertices"), atol=1e-3)
 
 
+def test_texture_coordinates_that_are_not_there_are_told(capture: Capture) -> None:
+    lines = textured("0000").splitlines()
+    lines[-1] = b" ".join(
+        [b"f", *(corner.partition(b"/")[0] + b"/99999" for corner in lines[-1].split()[1:])]
+    )
+    capture.frame(b"\n".join([*lines, b""]))
+    with capture.ingest() as got:
+        assert got.statuses[0].ok and "uv-absent" in got.statuses[0].note
+        assert "1 triangle, which counts" in got.statuses[0].message
+
+
 def test_an_animation_is_told_and_its_rest_is_read(capture: Capture) -> None:
     mesh = face()
     plain = glb_bytes(Mesh(mesh.vertices, mesh.faces), scale=0.001)
