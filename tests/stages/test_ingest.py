@@ -15,7 +15,7 @@ from mimicme.pipeline.checkpoint import Checkpoint, writing
 from mimicme.pipeline.errors import ConfigError, InputError, MissingDependencyError, ShortageError
 from mimicme.pipeline.formats import image
 from mimicme.pipeline.formats.meshio import glb_bytes, obj_bytes, ply_bytes
-from mimicme.pipeline.geometry.mesh import Mesh, transform, triangle_normals
+from mimicme.pipeline.geometry.mesh import Mesh, transform, triangle_normals, vertex_normals
 from mimicme.pipeline.geometry.orientation import reversed_mesh
 from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
 from mimicme.pipeline.landmarks import GROUPS, NOSE_TIP
@@ -295,6 +295,29 @@ def test_a_range_image_with_pixels_that_measured_nothing_is_read(capture: Captur
     with capture.ingest() as got:
         assert [s.ok for s in got.statuses] == [True, True]
         np.testing.assert_allclose(got.get(1, "vertices"), got.get(0, "vertices"), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("apart_mm", "scale", "said"), [(1.5, 1.0, "1.5 mm apart"), (1.5, 0.001, "1.5 mm apart"), (0.0, 1.0, "")]
+)
+def test_views_that_were_not_merged_are_told(
+    capture: Capture, apart_mm: float, scale: float, said: str
+) -> None:
+    one = face()
+    x = one.vertices[one.faces].mean(axis=1)[:, 0]
+    middle = float(np.median(x))
+    left, right = one.faces[x < middle + 20], one.faces[x > middle - 20]
+    normals = vertex_normals(one.vertices, one.faces)
+    if apart_mm:
+        places = np.concatenate([one.vertices, one.vertices + apart_mm * normals])
+        both = Mesh(places * scale, np.concatenate([left, right + len(one.vertices)]).astype(np.int32))
+    else:
+        both = Mesh(one.vertices, np.concatenate([left, one.faces[x >= middle + 20]]))
+    capture.frame(obj_bytes(both))
+    with capture.ingest() as got:
+        assert got.statuses[0].ok and "triangles-turned" not in got.statuses[0].note
+        assert ("surface-layers" in got.statuses[0].note) == bool(said)
+        assert said in got.statuses[0].message
 
 
 def test_texture_coordinates_that_are_not_there_are_told(capture: Capture) -> None:
