@@ -22,7 +22,7 @@ Fails   the sequence, when its unit cannot be told.  A frame, with
             depth-empty       nothing of a head's size is in it
 Notes   on a frame that is ok: no-texture, texture-missing, texture-outside, texture-ambiguous, texture-unreadable,
         texture-relocated, texture-beside, texture-turned, texture-transparent, no-uv, textures-joined, unused-vertices,
-        triangles-turned, axes-mirrored, frame-repeated, animation-unread, uv-absent, surface-layers.
+        triangles-turned, axes-mirrored, frame-repeated, texture-repeated, animation-unread, uv-absent, surface-layers.
 """
 
 from __future__ import annotations
@@ -282,7 +282,7 @@ def compute(task: Task[IngestSettings], out: CheckpointWriter) -> None:
     writer = IngestWriter(
         out, unit, axes, file_from_scan, task.captures.fps, settings.max_pixels, task.sequence
     )
-    earlier = repeated.Frames()
+    earlier, images = repeated.Frames(), repeated.Images()
     for row, frame in enumerate(frames):
         if not out.statuses[row].ok:
             continue
@@ -306,6 +306,13 @@ def compute(task: Task[IngestSettings], out: CheckpointWriter) -> None:
                 "did the scanner hang?"
             )
             notes = [("frame-repeated", again), *notes]
+        shown = images.same_as(frame.number, scan, encoded)
+        if shown is not None and same is None:
+            late = (
+                f"Its image is that of frame {shown}, byte for byte, and its surface is not: was it recorded at a "
+                "lower rate, or the file copied? What moves shows colours of another moment."
+            )
+            notes = [("texture-repeated", late), *notes]
         for code, sentence in notes:
             out.note(row, code, sentence)
         if axes.mirrored:

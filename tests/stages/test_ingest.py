@@ -320,6 +320,25 @@ def test_views_that_were_not_merged_are_told(
         assert said in got.statuses[0].message
 
 
+@pytest.mark.parametrize("surface_moves", [True, False])
+def test_a_texture_that_lags_its_surface_is_told(capture: Capture, surface_moves: bool) -> None:
+    """Of a mesh that was tracked one image may be all frames': its texture coordinates stay, too."""
+    for k in range(3):
+        mesh = face()
+        moved = np.minimum(mesh.uv * (1 + 0.01 * k * surface_moves), 1.0)
+        data = obj_bytes(
+            replace(mesh, vertices=mesh.vertices * [1, 1 + 0.01 * k, 1], uv=moved),
+            material_file=f"000{k}.mtl",
+        )
+        capture.frame(data)
+        capture.write(f"000{k}.mtl", f"newmtl texture\nmap_Kd 000{k}.png\n")
+        capture.write(f"000{k}.png", image.encode(np.full((8, 8, 3), 90 + (k > 0), np.uint8)))
+    with capture.ingest() as got:
+        told = ["texture-repeated" in s.note for s in got.statuses]
+        assert told == [False, False, surface_moves]
+        assert not surface_moves or "that of frame 1," in got.statuses[2].message
+
+
 def test_texture_coordinates_that_are_not_there_are_told(capture: Capture) -> None:
     lines = textured("0000").splitlines()
     lines[-1] = b" ".join(
