@@ -109,10 +109,10 @@ class Skin:
         colors = texture[row, column].astype(np.float64)
         brightness = colors.mean(axis=1)
         low, high = np.percentile(brightness[seen], (LOW, HIGH))
-        skin = like_most(colors[seen & judged])
+        alike = like_most(colors[seen & judged])
         about = self._about_eyes[seen & judged]
-        eye_skin = float(skin[about].mean()) if about.sum() >= MIN_VERTICES else np.nan
-        return Shown(float(high - low) / 255, float(skin.mean()), eye_skin)
+        eye_skin = float(alike[about].mean()) if about.sum() >= MIN_VERTICES else np.nan
+        return Shown(float(high - low) / 255, float(alike.mean()), eye_skin)
 
     def _beards(self, told: Bools) -> Bools:
         """(k,) where a beard grows in the core, if what was told from skin (k,) is enough of that to be one.
