@@ -50,7 +50,7 @@ class MeshFile:
         polygons: (t,) int32, of OBJ and PLY: the number of the file's face that each triangle was cut out of; None when
             they are triangles there.
         moments: of glTF: how many moments its animation has, none of which is read; 0: it has none.
-        uv_absent: of OBJ and VRML: how many triangles name a texture coordinate that the file does not have; they
+        uv_absent: of OBJ, VRML and glTF: how many triangles name a texture coordinate that the file does not have; they
             have none.
     """
 
