@@ -335,7 +335,7 @@ class _Parts:
             self._shared[key] = self._grow("uvs", n, 3 * MAX_TRIANGLES)
             self.uvs.append(np.stack([uv[:, 0], 1 - uv[:, 1]], axis=1))
         there = self._uv_there[key]
-        absent = (faces >= there).any(axis=1)
+        absent = np.asarray((faces >= there).any(axis=1))
         if absent.any():
             self.uv_absent += int(absent.sum())
             faces = np.where(absent[:, None], there, faces)
