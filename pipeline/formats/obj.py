@@ -40,9 +40,8 @@ Bytes = NDArray[np.uint8]
 
 _SPACE, _NEWLINE, _SLASH = 32, 10, 47
 _INDENTATION = 16  # columns that are skipped one by one
-_ABSENT = (
-    -2
-)  # in place of a texture coordinate that a face names and the file does not have; -1: the face names none
+_ABSENT = -2
+"""In place of a texture coordinate that a face names and the file does not have; -1: the face names none."""
 
 
 class _Lines(NamedTuple):
@@ -351,9 +350,8 @@ def _obj_faces(
         texture = np.full(len(raw), -1, np.int64)
         given = raw != 0
         named, absent = _resolve(raw[given], vt_lines, f_lines, line_of_corner[given])
-        texture[given] = np.where(
-            absent, _ABSENT, named
-        )  # costs the triangle its colour, not the frame its geometry
+        # costs the triangle its colour, not the frame its geometry
+        texture[given] = np.where(absent, _ABSENT, named)
     corner, owner = triangulate_fans(corners)
     return vertex[corner], None if texture is None else texture[corner], owner
 
