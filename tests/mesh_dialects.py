@@ -192,7 +192,6 @@ def broken_obj() -> list[Broken]:
         Broken("commas.obj", _PLAIN.replace(b"v 20 0 ", b"v 20,0 0 "), "bad-syntax", "decimal points"),
         Broken("windows-nan.obj", _PLAIN.replace(b"v 20 0", b"v -1.#IND 0"), "nan-vertices", "not finite"),
         Broken("nan.obj", _PLAIN.replace(b"v 20 0", b"v nan nan"), "nan-vertices", "line 2"),
-        Broken("missing-vt.obj", text(v(), vt()[:-1], f(FACES)), "face-index", "texture coordinate"),
         Broken("missing-v.obj", text(v()[:-1], vt(), f(FACES)), "face-index", "vertex that is not there"),
         Broken("zero-based.obj", text(v(), f(FACES - 1, "{0}")), "face-index", "index 0"),
         Broken("two-corners.obj", text(v(), "f 1 2"), "bad-syntax", "three corners"),

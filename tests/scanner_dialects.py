@@ -291,7 +291,6 @@ def broken_vrml() -> list[Broken]:
         Broken("past.wrl", second(shape(coord(polygons=FACES + 1))), "face-index", "index 16"),
         Broken("far.wrl", second(shape(coord(polygons=FACES + 10**15))), "face-index", "there"),
         Broken("minus.wrl", second(shape(coord(polygons=[[0, 1, -7]]))), "face-index", "-7"),
-        Broken("uv-past.wrl", second(shape(coord() + tex(UV[:-1]))), "face-index", "texture coordinate"),
         Broken(
             "uv-other.wrl",
             second(shape(coord() + tex(polygons=FACES[:-1]))),

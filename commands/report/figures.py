@@ -15,8 +15,8 @@ LOWER_IS_BETTER = frozenset({
 })  # fmt: skip
 HIGHER_IS_BETTER = frozenset({
     "core_share", "core_share_left", "core_share_right", "coverage", "data_share", "eye_share_left", "eye_share_right",
-    "landmark_confidence", "landmarks_projected", "mouth_relief", "mouth_share", "nose_share", "skin_share",
-    "texture_contrast", "under_1mm",
+    "eye_skin_share", "landmark_confidence", "landmarks_projected", "mouth_relief", "mouth_share", "nose_share",
+    "skin_share", "texture_contrast", "under_1mm",
 })  # fmt: skip
 DESCRIBES = frozenset({
     "align_scale", "amount", "covered_share", "drift_before", "gain_blue", "gain_green", "gain_red", "landmarks_found",
@@ -73,6 +73,7 @@ def bounds(settings: Mapping[str, Any]) -> dict[str, list[Bound]]:
         "drift_p95": [Bound(MUCH_DRIFT, NOTED_ABOVE)],
         "texture_contrast": [Bound(EMPTY_CONTRAST, NOTED_BELOW)],
         "skin_share": [Bound(LITTLE_SKIN, NOTED_BELOW)],
+        "eye_skin_share": [Bound(LITTLE_SKIN, NOTED_BELOW)],
     }
     for stage, key, figure, said in (
         ("align", "max_residual_mm", "align_landmark_residual", REJECTED_ABOVE),

@@ -213,6 +213,8 @@ class _Parts:
     uv_faces: list[Longs | None] = field(default_factory=list)
     pictures: list[int] = field(default_factory=list)
     images: dict[int, int] = field(default_factory=dict)
+    uv_absent: int = 0
+    _uv_there: dict[Any, int] = field(default_factory=dict)
     _shared: dict[Any, int] = field(default_factory=dict)
     _counts: dict[str, int] = field(default_factory=dict)
 
@@ -322,17 +324,21 @@ class _Parts:
             uv = held.get(which)
             if uv is None:
                 uv = self.document.accessor(given[which], 2)
-            if len(uv) != n:
-                raise fail(
-                    "bad-syntax", "glTF texture coordinates do not fit their vertices", self.document.name
-                )
             if held and uv.dtype.kind != "f":
                 uv = normalised(uv)
-            uv = uv.astype(np.float64)
+            uv = uv[:n].astype(np.float64)
+            self._uv_there[key] = len(uv)
+            if len(uv) < n:  # costs what has none its colour, not the frame its geometry
+                uv = np.concatenate([uv, np.full((n - len(uv), 2), np.nan)])
             if (surface.uv_matrix != np.eye(2, 3)).any():
                 uv = uv @ surface.uv_matrix[:, :2].T + surface.uv_matrix[:, 2]
             self._shared[key] = self._grow("uvs", n, 3 * MAX_TRIANGLES)
             self.uvs.append(np.stack([uv[:, 0], 1 - uv[:, 1]], axis=1))
+        there = self._uv_there[key]
+        absent = np.asarray((faces >= there).any(axis=1))
+        if absent.any():
+            self.uv_absent += int(absent.sum())
+            faces = np.where(absent[:, None], there, faces)
         return faces + self._shared[key]
 
 
@@ -391,6 +397,7 @@ def _read(document: Document) -> MeshFile:
         textures=tuple(n for n, _ in pictures),
         embedded_images=tuple(b for _, b in pictures),
         moments=_moments(document),
+        uv_absent=parts.uv_absent,
     )
 
 

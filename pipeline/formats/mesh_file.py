@@ -50,6 +50,8 @@ class MeshFile:
         polygons: (t,) int32, of OBJ and PLY: the number of the file's face that each triangle was cut out of; None when
             they are triangles there.
         moments: of glTF: how many moments its animation has, none of which is read; 0: it has none.
+        uv_absent: of OBJ, VRML and glTF: how many triangles name a texture coordinate that the file does not have; they
+            have none.
     """
 
     mesh: Mesh
@@ -60,6 +62,7 @@ class MeshFile:
     embedded_images: tuple[bytes, ...] = ()
     polygons: Ints | None = None
     moments: int = 0
+    uv_absent: int = 0
 
 
 def fail(reason: str, what: str, name: str, **details: Any) -> MeshFileError:

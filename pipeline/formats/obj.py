@@ -40,6 +40,8 @@ Bytes = NDArray[np.uint8]
 
 _SPACE, _NEWLINE, _SLASH = 32, 10, 47
 _INDENTATION = 16  # columns that are skipped one by one
+_ABSENT = -2
+"""In place of a texture coordinate that a face names and the file does not have; -1: the face names none."""
 
 
 class _Lines(NamedTuple):
@@ -94,6 +96,7 @@ def read_obj(data: bytes, name: str) -> MeshFile:
             reason, what = ("truncated", "the file ends before its first triangle")
         raise fail(reason, what, name, seen=f"{len(vertices):,} vertices")
     faces, uv_faces, owner = _obj_faces(context, f_lines, v_lines, vt_lines)
+    uv_absent = 0 if uv_faces is None else int((uv_faces == _ABSENT).any(axis=1).sum())
     check_vertices(
         vertices, name, faces, lambda k: f"line {v_lines[k] + 1}: {context.text_of(int(v_lines[k]))}"
     )
@@ -118,7 +121,7 @@ def read_obj(data: bytes, name: str) -> MeshFile:
         vertices, faces.astype(np.int32), uv, None if uv_faces is None else uv_faces.astype(np.int32), colors
     )
     polygons = polygons_of(owner, np.bincount(owner) + 2)
-    return MeshFile(mesh, libraries, materials, face_material, polygons=polygons)
+    return MeshFile(mesh, libraries, materials, face_material, polygons=polygons, uv_absent=uv_absent)
 
 
 @dataclass(frozen=True)
@@ -301,8 +304,8 @@ def _polypaint(data: bytes, n_vertices: int) -> NDArray[np.uint8] | None:
 def _obj_faces(
     context: _Context, f_lines: Longs, v_lines: Longs, vt_lines: Longs
 ) -> tuple[Longs, Longs | None, Longs]:
-    """Triangles (t, 3), their texture corners (t, 3) with -1 for none, and the `f` line each came from
-    (t,)."""
+    """Triangles (t, 3), their texture corners (t, 3) with -1 for none and `_ABSENT` for one that is not there, and the
+    `f` line each came from (t,)."""
     text = _selected(context.lines, f_lines, 1)
     if (text == b"#"[0]).any():
         text = np.frombuffer(_TRAILING_COMMENT.sub(b"", text.tobytes()), np.uint8)
@@ -331,15 +334,24 @@ def _obj_faces(
         raise context.bad_line(_first_bad_face(context, f_lines), "a face cannot be read")
     first = np.cumsum(per_corner) - per_corner
     line_of_corner = np.repeat(np.arange(len(f_lines)), corners)
-    vertex = _resolve(context, numbers[first], v_lines, f_lines, line_of_corner, "vertex")
+    vertex, bad = _resolve(numbers[first], v_lines, f_lines, line_of_corner)
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise fail(
+            "face-index",
+            "a face names a vertex that is not there",
+            context.name,
+            seen=f"index {int(numbers[first][at])} in line {int(f_lines[line_of_corner[at]]) + 1}",
+            expected=f"1 to {len(v_lines):,}",
+        )
     texture: Longs | None = None
     if len(vt_lines) and (per_corner > 1).any():
         raw = np.where(per_corner > 1, numbers[np.minimum(first + 1, len(numbers) - 1)], 0)
         texture = np.full(len(raw), -1, np.int64)
         given = raw != 0
-        texture[given] = _resolve(
-            context, raw[given], vt_lines, f_lines, line_of_corner[given], "texture coordinate"
-        )
+        named, absent = _resolve(raw[given], vt_lines, f_lines, line_of_corner[given])
+        # costs the triangle its colour, not the frame its geometry
+        texture[given] = np.where(absent, _ABSENT, named)
     corner, owner = triangulate_fans(corners)
     return vertex[corner], None if texture is None else texture[corner], owner
 
@@ -353,26 +365,16 @@ def _first_bad_face(context: _Context, f_lines: Longs) -> int:
 
 
 def _resolve(
-    context: _Context, index: Longs, defined: Longs, f_lines: Longs, line_of_corner: Longs, what: str
-) -> Longs:
-    """One-based and negative (counted back from the face's own line) indices to zero-based ones, checked."""
+    index: Longs, defined: Longs, f_lines: Longs, line_of_corner: Longs
+) -> tuple[Longs, NDArray[np.bool_]]:
+    """One-based and negative (counted back from the face's own line) indices to zero-based ones, and which of them are
+    not there."""
     zero_based = index - 1
     negative = index < 0
     if negative.any():
         seen_so_far = np.searchsorted(defined, f_lines[line_of_corner[negative]])
         zero_based[negative] = seen_so_far + index[negative]
-    bad = (zero_based < 0) | (zero_based >= len(defined)) | (index == 0)
-    if bad.any():
-        at = int(np.argmax(bad))
-        line = int(f_lines[line_of_corner[at]])
-        raise fail(
-            "face-index",
-            f"a face names a {what} that is not there",
-            context.name,
-            seen=f"index {int(index[at])} in line {line + 1}",
-            expected=f"1 to {len(defined):,}",
-        )
-    return zero_based
+    return zero_based, (zero_based < 0) | (zero_based >= len(defined)) | (index == 0)
 
 
 def _obj_materials(

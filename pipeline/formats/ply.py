@@ -68,8 +68,8 @@ class _Ragged(NamedTuple):
 
 
 def read_ply(data: bytes, name: str) -> MeshFile:
-    """Read a PLY: ascii or binary; polygons or triangle strips; vertex colours; texture coordinates per vertex or per
-    corner (`texcoord`); several images (`texnumber`).
+    """Read a PLY: ascii or binary; polygons or triangle strips; colours of vertices, or of faces, which each vertex has
+    the mean of; texture coordinates per vertex or per corner (`texcoord`); several images (`texnumber`).
 
     Args:
         data: the whole file; name: for errors.
@@ -92,6 +92,7 @@ def read_ply(data: bytes, name: str) -> MeshFile:
     vertices = np.stack([vertex[k] for k in "xyz"], axis=1).astype(np.float64)
     face = columns.get("face", {})
     corners = _first_of(face, _INDEX_NAMES)
+    colors = _ply_colors(vertex)
     polygons = None
     if isinstance(corners, _Ragged) and (corners.counts >= 3).any():
         if order and not corners.counts[-1]:
@@ -102,6 +103,9 @@ def read_ply(data: bytes, name: str) -> MeshFile:
         faces = checked(corners.values.astype(np.int64)[corner], len(vertices), name)
         uv, uv_faces = _ply_uv(vertex, face, corners, corner, owner, faces)
         face_material = _texture_numbers(face, owner)
+        painted = _ply_colors(face) if colors is None else None
+        if painted is not None and (painted != painted[0]).any():  # all of one colour is a program's white
+            colors = _of_vertices(painted[owner], faces, len(vertices))
         polygons = polygons_of(owner, corners.counts)
     else:
         faces = checked(_strips(columns, name), len(vertices), name)
@@ -113,7 +117,7 @@ def read_ply(data: bytes, name: str) -> MeshFile:
             "no-faces", "the file has vertices but no triangle", name, seen=f"{len(vertices):,} vertices"
         )
     check_vertices(vertices, name, faces)
-    mesh = Mesh(vertices, faces, uv, uv_faces, _ply_colors(vertex))
+    mesh = Mesh(vertices, faces, uv, uv_faces, colors)
     return MeshFile(mesh, face_material=face_material, textures=tuple(textures), polygons=polygons)
 
 
@@ -459,11 +463,21 @@ def _vertex_uv(vertex: dict[str, Any], faces: Ints) -> tuple[Floats | None, Ints
     return None, None
 
 
-def _ply_colors(vertex: dict[str, Any]) -> NDArray[np.uint8] | None:
+def _ply_colors(rows: dict[str, Any]) -> NDArray[np.uint8] | None:
+    """(n, 3) of vertices or faces; None where they have none."""
     for names in (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), tuple("rgb")):
-        if all(n in vertex for n in names):
-            return as_bytes(np.stack([vertex[n] for n in names], axis=1))
+        if all(n in rows and not isinstance(rows[n], _Ragged) for n in names):
+            return as_bytes(np.stack([rows[n] for n in names], axis=1))
     return None
+
+
+def _of_vertices(colors: NDArray[np.uint8], faces: Ints, n_vertices: int) -> NDArray[np.uint8]:
+    """(n, 3) mean colour of the triangles (t, 3) that meet in each vertex; white, where none does."""
+    corner = faces.ravel()
+    count = np.bincount(corner, minlength=n_vertices)
+    sums = [np.bincount(corner, np.repeat(colors[:, k], 3), n_vertices) for k in range(3)]
+    mean = np.stack(sums, axis=1) / np.maximum(count, 1)[:, None]
+    return np.where(count[:, None] > 0, np.rint(mean), 255).astype(np.uint8)
 
 
 def ply_bytes(mesh: Mesh, image_name: str | None = None, double: bool = False) -> bytes:

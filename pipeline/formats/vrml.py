@@ -33,6 +33,7 @@ from mimicme.pipeline.geometry.mesh import Mesh
 
 BEGINNINGS = (b"#VRML", b"#Inventor")
 """How such a file begins."""
+_BLANK = -1  # in place of a texture coordinate: the triangle has none
 _MAX_VISITED = 1_000_000  # words of nodes, each as often as its node is used
 
 _GROUPS = ("Group", "Anchor", "Billboard", "Collision", "Transform")
@@ -102,6 +103,7 @@ class _Scene:
         size: bytes of the file; it cannot have more vertices, corners or triangles but by using them again and again.
         second: whether it is VRML 2.0.
         others: types of shapes that are seen and not read.
+        uv_absent: as of `MeshFile`.
     """
 
     name: str
@@ -116,6 +118,7 @@ class _Scene:
     images: dict[str, int] = field(default_factory=dict)
     pictures: list[int] = field(default_factory=list)
     others: dict[str, None] = field(default_factory=dict)
+    uv_absent: int = 0
     _visited: int = 0
     _shared: dict[tuple[int, bytes], int] = field(default_factory=dict)
     _counts: dict[str, int] = field(default_factory=dict)
@@ -230,12 +233,23 @@ class _Scene:
         faces = checked(corners[corner], n, self.name).astype(np.int64)
         uv_faces = None
         if state.uv is not None:
-            at = self._indices(uv_index, counts, corners, len(state.uv.floats(2)), "texture coordinate")
+            at = self._indices(uv_index, counts, corners, "texture coordinate")
+            absent = (at >= len(state.uv.floats(2)))[corner]
+            self.uv_absent += int(absent.any(axis=1).sum())
             uv_faces = self._uv(state.uv, state.uv_matrix) + at[corner]
+            uv_faces[absent.any(axis=1)] = _BLANK
         if state.colors is not None and state.colors_per_vertex:
             given = state.colors.floats(3)
             if len(given):
-                at = self._indices(color_index, counts, corners, len(given), "colour")
+                at = self._indices(color_index, counts, corners, "colour")
+                if len(at) and int(at.max()) >= len(given):
+                    raise fail(
+                        "face-index",
+                        "a face names a colour that is not there",
+                        self.name,
+                        seen=f"index {int(at.max())}",
+                        expected=f"0 to {len(given) - 1:,}",
+                    )
                 painted = self.colors[part]
                 if painted is None:
                     painted = self.colors[part] = np.ones((n, 3))
@@ -290,7 +304,7 @@ class _Scene:
         counts = np.diff(ends, prepend=-1) - 1
         return counts[counts > 0], values[values >= 0]
 
-    def _indices(self, index: Numbers | None, counts: Longs, corners: Longs, there: int, what: str) -> Longs:
+    def _indices(self, index: Numbers | None, counts: Longs, corners: Longs, what: str) -> Longs:
         """The index of each corner of a shape into another list, by an index of its own if it has one."""
         if index is not None and (index.integers() >= 0).any():
             own, found = self._polygons(index)
@@ -301,14 +315,6 @@ class _Scene:
                 )
         else:
             found = corners
-        if len(found) and int(found.max()) >= there:
-            raise fail(
-                "face-index",
-                f"a face names a {what} that is not there",
-                self.name,
-                seen=f"index {int(found.max())}",
-                expected=f"0 to {there - 1:,}",
-            )
         return found
 
     # -------------------------------------------------------------------------------------------- the whole
@@ -335,6 +341,7 @@ class _Scene:
             Mesh(vertices, faces, uv, uv_faces, colors),
             face_material=np.repeat(np.asarray(self.pictures, np.int32), [len(f) for f in self.faces]),
             textures=tuple(self.images),
+            uv_absent=self.uv_absent,
         )
 
     def _texture_coordinates(self) -> tuple[Floats | None, Ints | None]:
@@ -343,10 +350,12 @@ class _Scene:
             return None, None
         blank = sum(map(len, self.uvs))
         rows = [
-            np.full(f.shape, blank) if part is None else part
+            np.full(f.shape, blank) if part is None else np.where(part == _BLANK, blank, part)
             for f, part in zip(self.faces, self.uv_faces, strict=True)
         ]
         uv_faces = np.concatenate(rows)
+        if (uv_faces == blank).all():
+            return None, None
         more = np.full((int((uv_faces == blank).any()), 2), np.nan)
         return np.concatenate([*self.uvs, more]), uv_faces.astype(np.int32)
 

@@ -4,9 +4,10 @@ Reads: ingest (scans, images), refine (vertices, pose, gain); for sequences othe
 stage's checkpoint of the neutral, whose texture fills what this sequence's scans do not show.
 Writes: per frame `texture` and `coverage` (encoded bytes), and the maps that `maps` names (16-bit PNG; what their
 numbers mean: attrs <map>_unit, <map>_value_scale, <map>_value_offset); attrs texture_format, texture_size;
-quality/coverage, texture_contrast and skin_share, on request gain_red, gain_green, gain_blue and light_0 to light_8. A
-frame whose scan carries no image that can be read gets its texture from the scan's vertex colours, and the note
-`vertex-colours`; without these it keeps its row, gets the note `no-texture`, no texture, and a coverage only with maps.
+quality/coverage, texture_contrast, skin_share and eye_skin_share, on request gain_red, gain_green, gain_blue and
+light_0 to light_8. A frame whose scan carries no image that can be read gets its texture from the scan's vertex
+colours, and the note `vertex-colours`; without these it keeps its row, gets the note `no-texture`, no texture, and a
+coverage only with maps.
 A texture that hardly shows a face is noted as `texture-empty` or `not-skin`.
 Fails: a frame with `numerical-failure`, when its numbers broke the computation.
 
@@ -265,7 +266,7 @@ def _takes_mb(settings: BakeSettings, vertices: int) -> float:
 
 STAGE = Stage(
     name="bake",
-    version=15,
+    version=16,
     settings=BakeSettings,
     needs=("ingest", "refine"),
     compute=compute,

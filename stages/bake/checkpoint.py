@@ -3,7 +3,7 @@
 frames/<row>/texture    encoded image, in the format of attrs texture_format; absent where a frame has no colour
 frames/<row>/coverage   PNG, 255 where the scan was seen
 frames/<row>/normal, position, displacement     16-bit PNG, what `maps` asked for (formats/map_coding.py)
-quality/coverage, texture_contrast, skin_share, gain_red, gain_green, gain_blue, light_0 ... (F,) f4
+quality/coverage, texture_contrast, skin_share, eye_skin_share, gain_red, gain_green, gain_blue, light_0 ... (F,) f4
 attrs                   texture_format, texture_size; <map>_unit, <map>_value_scale, <map>_value_offset
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import CheckpointWriter
 
 TEXTURE, COVERAGE = "texture", "coverage"
-CONTRAST, SKIN = "texture_contrast", "skin_share"
+CONTRAST, SKIN, EYE_SKIN = "texture_contrast", "skin_share", "eye_skin_share"
 _FORMAT, _SIZE = "texture_format", "texture_size"
 _COLOURS = ("red", "green", "blue")
 _HARMONICS = ("1", "x", "y", "z", "xy", "yz", "xz", "x^2-y^2", "3z^2-1")
@@ -41,6 +41,7 @@ class BakeCheckpoint(Checkpoint):
             COVERAGE: "share of the UV layout's texels that the scan covers",
             CONTRAST: "5th to 95th percentile of the brightness of the face's core in the texture, of the whole range",
             SKIN: "share of the face's core, without eyes, brows, nostrils and lips, whose colour is near their median",
+            EYE_SKIN: "the same of what lies within 34 mm of the middle of an eye",
             **{
                 name: f"factor on {colour} that gives the texture its reference's exposure and white balance"
                 for name, colour in zip(_GAINS, _COLOURS, strict=True)
@@ -101,6 +102,7 @@ class BakeWriter:
         out.attrs[_FORMAT], out.attrs[_SIZE] = texture_format, size
         self._coverage = out.figure(COVERAGE, "1")
         self._contrast, self._skin = out.figure(CONTRAST, "1"), out.figure(SKIN, "1")
+        self._eye_skin = out.figure(EYE_SKIN, "1")
         self._gains = [out.figure(name, "1") for name in _GAINS] if gains else []
         self._lights = [out.figure(name, "1") for name in _LIGHTS[:lights]]
 
@@ -111,9 +113,9 @@ class BakeWriter:
     def covered(self, row: int, share: float) -> None:
         self._coverage[row] = share
 
-    def shown(self, row: int, contrast: float, skin: float) -> None:
+    def shown(self, row: int, contrast: float, skin: float, eye_skin: float) -> None:
         """Write what the texture shows, see `skin.Shown`."""
-        self._contrast[row], self._skin[row] = contrast, skin
+        self._contrast[row], self._skin[row], self._eye_skin[row] = contrast, skin, eye_skin
 
     def gain(self, row: int, gain: NDArray[np.float32]) -> None:
         """Write the factors on red, green and blue that the texture was multiplied with."""

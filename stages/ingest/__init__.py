@@ -22,7 +22,7 @@ Fails   the sequence, when its unit cannot be told.  A frame, with
             depth-empty       nothing of a head's size is in it
 Notes   on a frame that is ok: no-texture, texture-missing, texture-outside, texture-ambiguous, texture-unreadable,
         texture-relocated, texture-beside, texture-turned, texture-transparent, no-uv, textures-joined, unused-vertices,
-        triangles-turned, axes-mirrored, frame-repeated, animation-unread.
+        triangles-turned, axes-mirrored, frame-repeated, texture-repeated, animation-unread, uv-absent, surface-layers.
 """
 
 from __future__ import annotations
@@ -115,6 +115,9 @@ class IngestSettings:
 UNUSED_SHARE = 0.05
 # Scanners leave a few triangles the wrong way round on every frame, at the borders of holes.
 TURNED_SHARE = 0.01
+LAYERS_SHARE = 0.03
+"""Share of the surface that lies twice, from which on it is said.  Scans of one surface have none: 16 of `synth`, of
+other makers and of real scanners had 0; two views of a face that overlap by a quarter of its width have 0.34."""
 
 # Certainty of the winding above which it tells that a file's axes are mirrored; a flat piece has about 0.
 CERTAIN_WINDING = 0.02
@@ -142,6 +145,7 @@ class RawFrame:
         evidence: of its unit and axes.
         unused_share: share of the file's vertices that no triangle has.
         turned_share: share of its triangles that were wound the other way round, or inwards.
+        layers: share of its surface that lies twice, and how far apart (median, file units): `orientation.Oriented`.
         notes: on its texture.
         upright: why it is in mm and +y up; empty: it is a mesh file, of which that is not known.
     """
@@ -155,6 +159,7 @@ class RawFrame:
     turned_share: float
     notes: tuple[Note, ...] = ()
     upright: str = ""
+    layers: tuple[float, float] = (0.0, 0.0)
 
 
 def read_frame(
@@ -197,11 +202,12 @@ def read_frame(
             seen=f"{counted(len(found.mesh.faces), 'triangle')}",
             todo="Export the frame again.",
         )
-    turned_share, inward = 0.0, False
+    turned_share, inward, layers = 0.0, False, (0.0, 0.0)
     if recorded is None:  # what a camera sees is the outside
         oriented = orient(mesh)
         mesh, turned_share = oriented.mesh, float(oriented.turned.mean())
         inward = bool(turned_share > 0.5 and oriented.certainty > CERTAIN_WINDING)
+        layers = (oriented.layers, oriented.layers_apart)
     landmarks = _landmarks_beside(frame, mesh, sources, sides) if sides is not None else None
     return RawFrame(
         mesh,
@@ -213,6 +219,7 @@ def read_frame(
         turned_share,
         () if recorded is None else tuple(recorded.notes),
         "" if recorded is None else UP_HOW.format(recorded.recipe.up),
+        layers,
     )
 
 
@@ -275,7 +282,7 @@ def compute(task: Task[IngestSettings], out: CheckpointWriter) -> None:
     writer = IngestWriter(
         out, unit, axes, file_from_scan, task.captures.fps, settings.max_pixels, task.sequence
     )
-    earlier = repeated.Frames()
+    earlier, images = repeated.Frames(), repeated.Images()
     for row, frame in enumerate(frames):
         if not out.statuses[row].ok:
             continue
@@ -299,6 +306,13 @@ def compute(task: Task[IngestSettings], out: CheckpointWriter) -> None:
                 "did the scanner hang?"
             )
             notes = [("frame-repeated", again), *notes]
+        shown = images.same_as(frame.number, scan, encoded)
+        if shown is not None and same is None:
+            late = (
+                f"Its image is that of frame {shown}, byte for byte, and its surface is not: was it recorded at a "
+                "lower rate, or the file copied? What moves shows colours of another moment."
+            )
+            notes = [("texture-repeated", late), *notes]
         for code, sentence in notes:
             out.note(row, code, sentence)
         if axes.mirrored:
@@ -343,12 +357,26 @@ def _finish(
     if raw.unused_share > UNUSED_SHARE:
         cut = f"{raw.unused_share:.0%} of the file's vertices have no triangle: if it was cut, copy it again."
         notes = [("unused-vertices", cut), *notes]
+    if found.uv_absent:
+        absent = (
+            "Texture coordinates that the file does not have are named by "
+            f"{counted(found.uv_absent, 'triangle, which counts', 'triangles, which count')} as without colour: if the "
+            "baked texture lacks something, export the frame again."
+        )
+        notes = [("uv-absent", absent), *notes]
     if found.moments > 1:
         rest = (
             f"The file has an animation of {found.moments:,} moments, and was taken as it rests: export a mesh of each "
             "moment, in a file of its own."
         )
         notes = [("animation-unread", rest), *notes]
+    if raw.layers[0] >= LAYERS_SHARE:
+        twice = (
+            f"{raw.layers[0]:.0%} of its surface lies twice, {raw.layers[1] * unit.unit_mm:.1f} mm apart (median), and "
+            "the mesh on either, or between: were views not merged, or do several frames lie in one file? Export one "
+            "surface."
+        )
+        notes = [("surface-layers", twice), *notes]
     if raw.turned_share >= TURNED_SHARE:
         inward = f"{raw.turned_share:.0%} of its triangles were wound inwards and have been turned."
         notes = [("triangles-turned", inward), *notes]
@@ -396,7 +424,7 @@ def _rejection(error: Exception) -> FrameRejected:
 
 STAGE = Stage(
     name="ingest",
-    version=11,
+    version=12,
     settings=IngestSettings,
     needs=(),
     compute=compute,

@@ -80,6 +80,27 @@ class Frames:
         return None
 
 
+class Images:
+    """The images of a sequence's frames, as they come: a texture that is recorded at a lower rate than the surface, or
+    a file that was copied, is an earlier frame's on a surface that has moved on.
+
+    One image for all frames of a mesh that was tracked is no such thing: its texture coordinates stay, too.
+    """
+
+    def __init__(self) -> None:
+        # by digest of the image: the first frame's number, and digest of its texture coordinates
+        self._known: dict[bytes, tuple[int, bytes]] = {}
+
+    def same_as(self, number: int, scan: Mesh, encoded: bytes | None) -> int | None:
+        """The number of the first frame with the same image, byte for byte, on other texture coordinates; None: there
+        is none."""
+        if encoded is None or scan.uv is None or scan.uv_faces is None:
+            return None
+        layout = sha256(np.asarray(scan.uv, np.float32).tobytes() + scan.uv_faces.tobytes()).digest()
+        first, known = self._known.setdefault(sha256(encoded).digest(), (number, layout))
+        return None if known == layout else first
+
+
 def _near(one: Places, other: Places) -> bool:
     return bool((np.abs(one - other) <= SAME_MM).all())
 

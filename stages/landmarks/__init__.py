@@ -213,19 +213,39 @@ class Finder:
         scan, image, _ = load_colored(ingest, row, scan)
         with frame_numerics():
             try:
-                return self._detector.detect(scan, image, near)
+                found = self._detector.detect(scan, image, near)
+                if image is None or near is not None or not _on_its_head(found):
+                    return found
+                return self._by_the_surface(ingest, row, scan, image, found)
             except FrameRejected as error:
                 if error.reason != "no-face":
                     raise
-                found = self._without_colors(scan, image, near)
-                if found is None:
+                bare = self._without_colors(scan, image, near)
+                if bare is None:
                     say_size(error, scan.vertices, ingest.file_from_scan)
                     say_axes(error, ingest.assumed.up)
                     raise
                 if not ingest.statuses[row].may_have("textures-joined"):
-                    self._refuse_upside_down(scan, image, found)
+                    self._refuse_upside_down(scan, image, bare)
                 self.bare.add(row)
-                return found
+                return bare
+
+    def _by_the_surface(
+        self, ingest: IngestCheckpoint, row: int, scan: Mesh, image: NDArray[np.uint8], found: Located
+    ) -> Located:
+        """Landmarks of a scan whose texture shows the face on its head: a scan may lie so, or its texture alone, as an
+        image of several views side by side does on the scan where v runs the other way.  The bare surface tells.
+
+        Raises:
+            FrameRejected: `texture-upside-down`.
+        """
+        bare = self._found(replace(scan, colors=None), None, None)
+        if bare is None or _on_its_head(bare):
+            return found
+        if not ingest.statuses[row].may_have("textures-joined"):
+            self._refuse_upside_down(scan, image, bare)
+        self.bare.add(row)
+        return bare
 
     def _without_colors(
         self, scan: Mesh, image: NDArray[np.uint8] | None, near: Floats | None
@@ -274,6 +294,16 @@ class Finder:
                 todo='Set texture_v = "flipped" under [captures] in mimicme.toml, or give the mesh its own image, '
                 "and run again.",
             )
+
+
+def _on_its_head(found: Located) -> bool:
+    """Whether a face's eyes lie below its mouth, against the scan's +y."""
+    eyes, mouth = found.points[36:48], found.points[48:68]
+    seen = [part[np.isfinite(part).all(axis=1)] for part in (eyes, mouth)]
+    if not all(map(len, seen)):
+        return False
+    up = seen[0].mean(axis=0) - seen[1].mean(axis=0)
+    return bool(up[1] < -0.5 * np.linalg.norm(up))
 
 
 @dataclass

@@ -30,7 +30,10 @@ def skin(small_template):
         landmark_names=IBUG68,
         landmarks=lambda: np.asarray(marks, float),
     )
-    return Skin(template)
+    made = Skin(template)
+    made.eyes = [np.asarray(marks, float)[part].mean(axis=0) for part in (slice(36, 42), slice(42, 48))]
+    made.places = vertices[made._core]
+    return made
 
 
 def face(color, noise=6):
@@ -60,6 +63,20 @@ def test_hair_over_a_part_of_the_face_is_not(skin, color):
     assert 0.3 < found.skin < 0.85
     ((code, said),) = notes(found)
     assert code == "not-skin" and f"{found.skin:.0%}" in said
+
+
+@pytest.mark.parametrize(("reach", "told"), [((14, 19), True), ((0, 0), False), ((60, 64), False)])
+def test_rims_of_glasses_are_a_small_part_of_the_face_and_a_large_one_about_the_eyes(skin, reach, told):
+    """Painted on the vertices whose distance from an eye's middle is between two bounds, mm."""
+    away = np.min([np.linalg.norm(skin.places - eye, axis=1) for eye in skin.eyes], axis=0)
+    at = (away >= reach[0]) & (away < reach[1])
+    column, row = (skin._uv[at] * [SIZE, -SIZE] + [0, SIZE]).astype(int).clip(0, SIZE - 1).T
+    texture = face(SKIN)
+    texture[row, column] = HAIR
+    found = skin.look(texture, EVERYWHERE)
+    assert (found.eye_skin < 0.9) == told and found.skin > 0.9
+    said = dict(notes(found))
+    assert ("not-skin" in said) == told and (not told or "about the eyes" in said["not-skin"])
 
 
 def test_a_picture_of_one_colour_is_empty(skin):

@@ -15,7 +15,7 @@ from mimicme.pipeline.checkpoint import Checkpoint, writing
 from mimicme.pipeline.errors import ConfigError, InputError, MissingDependencyError, ShortageError
 from mimicme.pipeline.formats import image
 from mimicme.pipeline.formats.meshio import glb_bytes, obj_bytes, ply_bytes
-from mimicme.pipeline.geometry.mesh import Mesh, transform, triangle_normals
+from mimicme.pipeline.geometry.mesh import Mesh, transform, triangle_normals, vertex_normals
 from mimicme.pipeline.geometry.orientation import reversed_mesh
 from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
 from mimicme.pipeline.landmarks import GROUPS, NOSE_TIP
@@ -295,6 +295,59 @@ def test_a_range_image_with_pixels_that_measured_nothing_is_read(capture: Captur
     with capture.ingest() as got:
         assert [s.ok for s in got.statuses] == [True, True]
         np.testing.assert_allclose(got.get(1, "vertices"), got.get(0, "vertices"), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("apart_mm", "scale", "said"), [(1.5, 1.0, "1.5 mm apart"), (1.5, 0.001, "1.5 mm apart"), (0.0, 1.0, "")]
+)
+def test_views_that_were_not_merged_are_told(
+    capture: Capture, apart_mm: float, scale: float, said: str
+) -> None:
+    one = face()
+    x = one.vertices[one.faces].mean(axis=1)[:, 0]
+    middle = float(np.median(x))
+    left, right = one.faces[x < middle + 20], one.faces[x > middle - 20]
+    normals = vertex_normals(one.vertices, one.faces)
+    if apart_mm:
+        places = np.concatenate([one.vertices, one.vertices + apart_mm * normals])
+        both = Mesh(places * scale, np.concatenate([left, right + len(one.vertices)]).astype(np.int32))
+    else:
+        both = Mesh(one.vertices, np.concatenate([left, one.faces[x >= middle + 20]]))
+    capture.frame(obj_bytes(both))
+    with capture.ingest() as got:
+        assert got.statuses[0].ok and "triangles-turned" not in got.statuses[0].note
+        assert ("surface-layers" in got.statuses[0].note) == bool(said)
+        assert said in got.statuses[0].message
+
+
+@pytest.mark.parametrize("surface_moves", [True, False])
+def test_a_texture_that_lags_its_surface_is_told(capture: Capture, surface_moves: bool) -> None:
+    """Of a mesh that was tracked one image may be all frames': its texture coordinates stay, too."""
+    for k in range(3):
+        mesh = face()
+        moved = np.minimum(mesh.uv * (1 + 0.01 * k * surface_moves), 1.0)
+        data = obj_bytes(
+            replace(mesh, vertices=mesh.vertices * [1, 1 + 0.01 * k, 1], uv=moved),
+            material_file=f"000{k}.mtl",
+        )
+        capture.frame(data)
+        capture.write(f"000{k}.mtl", f"newmtl texture\nmap_Kd 000{k}.png\n")
+        capture.write(f"000{k}.png", image.encode(np.full((8, 8, 3), 90 + (k > 0), np.uint8)))
+    with capture.ingest() as got:
+        told = ["texture-repeated" in s.note for s in got.statuses]
+        assert told == [False, False, surface_moves]
+        assert not surface_moves or "that of frame 1," in got.statuses[2].message
+
+
+def test_texture_coordinates_that_are_not_there_are_told(capture: Capture) -> None:
+    lines = textured("0000").splitlines()
+    lines[-1] = b" ".join(
+        [b"f", *(corner.partition(b"/")[0] + b"/99999" for corner in lines[-1].split()[1:])]
+    )
+    capture.frame(b"\n".join([*lines, b""]))
+    with capture.ingest() as got:
+        assert got.statuses[0].ok and "uv-absent" in got.statuses[0].note
+        assert "1 triangle, which counts" in got.statuses[0].message
 
 
 def test_an_animation_is_told_and_its_rest_is_read(capture: Capture) -> None:

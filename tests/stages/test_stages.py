@@ -12,13 +12,13 @@ from mimicme.pipeline.stage import in_order
 from mimicme.stages import FLOW, STAGES
 
 KNOWN = {
-    "ingest": (11, "88e0ee4d75c7"),
+    "ingest": (12, "88e0ee4d75c7"),
     "landmarks": (19, "79e39d1a7758"),
     "align": (5, "327af77b6cf4"),
     "register": (21, "84eb57a29fcf"),
     "repass": (9, "6603216eecb2"),
     "refine": (15, "8d048b5e67cb"),
-    "bake": (15, "59a0344b02f2"),
+    "bake": (16, "59a0344b02f2"),
     "project": (6, "ae2bf8fc29b4"),
     "intensity": (1, "8324f2912502"),
     "pack": (10, "43ab69c265f2"),

@@ -34,6 +34,17 @@ def test_primitives_that_share_vertices_share_them() -> None:
     assert mesh.faces.tolist() == FACES.tolist()
 
 
+def test_texture_coordinates_that_are_too_few_cost_what_has_none_its_colour_alone() -> None:
+    one = Gltf().fill()
+    one.part["attributes"]["TEXCOORD_0"] = one.add(np.asarray(UV[:9], np.float32), "f4")
+    found = read_mesh(parts(one, {}, {}), "a.glb")
+    assert found.mesh.faces.tolist() == FACES.tolist()
+    absent = (FACES >= 9).any(axis=1)
+    known = np.isfinite(found.mesh.uv[found.mesh.uv_faces]).all(axis=2)
+    np.testing.assert_array_equal(known, np.repeat(~absent[:, None], 3, axis=1))
+    assert found.uv_absent == absent.sum() > 0
+
+
 def test_each_material_has_its_own_transformation() -> None:
     one = Gltf().fill().picture()
     shown = {

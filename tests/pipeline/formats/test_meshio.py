@@ -139,7 +139,6 @@ def test_without_final_newline() -> None:
         (SQUARE + b"f 1 2 5\n", "face-index"),
         (SQUARE + b"f 0 1 2\n", "face-index"),
         (SQUARE + b"f 1 2 -5\n", "face-index"),
-        (SQUARE + b"vt 0 0\nf 1/1 2/2 3/1\n", "face-index"),
         (SQUARE + b"f 1 2 99999999999999999999999\n", "face-index"),
         (b"v 0,5 0 0\n" + SQUARE + b"f 1 2 3\n", "bad-syntax"),
         (SQUARE + b"f 1 2 x\n", "bad-syntax"),
@@ -148,6 +147,39 @@ def test_without_final_newline() -> None:
 )
 def test_damaged_obj(data: bytes, code: str) -> None:
     assert reason(data) == code
+
+
+@pytest.mark.parametrize("absent", ["9", "0", "-7", "99999999999999999999999"])
+def test_a_texture_coordinate_that_is_not_there_costs_its_triangle_the_colour_alone(absent: str) -> None:
+    """Whatever is wrong with a texture, the geometry is good."""
+    corners = b"vt 0 0\nvt 1 0\nvt 0 1\nf 1/1 2/2 3/3\nf 1/1 2/%s 4/3\n" % absent.encode()
+    found = read_mesh(SQUARE + corners, "a.obj")
+    np.testing.assert_array_equal(found.mesh.faces, [[0, 1, 2], [0, 1, 3]])
+    known = np.isfinite(found.mesh.uv[found.mesh.uv_faces]).all(axis=(1, 2))
+    np.testing.assert_array_equal(known, [True, False])
+    np.testing.assert_array_equal(found.mesh.uv[found.mesh.uv_faces[0]], [[0, 0], [1, 0], [0, 1]])
+    assert found.uv_absent == (absent != "0")  # 0 stands for none
+
+
+@pytest.mark.parametrize(("index", "known"), [("0 1 2 -1 0 9 2 -1", [True, False]), ("7 8 9 -1 7 8 9", None)])
+def test_a_texture_coordinate_that_is_not_there_in_vrml(index: str, known: list[bool] | None) -> None:
+    shape = (
+        "coord Coordinate { point [0 0 0, 1 0 0, 0 1 0, 1 1 0] } coordIndex [0 1 2 -1 0 1 3 -1] "
+        f"texCoord TextureCoordinate {{ point [0 0, 1 0, 0 1] }} texCoordIndex [{index}]"
+    )
+    text = f"#VRML V2.0 utf8\nShape {{ geometry IndexedFaceSet {{ {shape} }} }}\n"
+    found = read_mesh(text.encode(), "a.wrl")
+    np.testing.assert_array_equal(found.mesh.faces, [[0, 1, 2], [0, 1, 3]])
+    if known is None:
+        assert found.mesh.uv is None and found.uv_absent == 2
+    else:
+        there = np.isfinite(found.mesh.uv[found.mesh.uv_faces]).all(axis=(1, 2))
+        assert there.tolist() == known and found.uv_absent == 1
+
+
+def test_texture_coordinates_of_which_none_is_there() -> None:
+    found = read_mesh(SQUARE + b"vt 0 0\nf 1/5 2/6 3/7\n", "a.obj")
+    assert found.mesh.uv is None and found.uv_absent == 1
 
 
 def test_message_names_the_line() -> None:
@@ -292,6 +324,22 @@ def test_ply_indices_and_numbers_are_checked() -> None:
     assert reason(ply("ascii").replace(b"1 1 0 10", b"1 nan 0 10"), "a.ply") == "nan-vertices"
     assert reason(ply("ascii").replace(b"1 1 0 10", b"1 one 0 10"), "a.ply") == "bad-syntax"
     assert reason(ply("ascii").replace(b"3 0 1 2", b"2 0 1"), "a.ply") == "no-faces"
+
+
+@pytest.mark.parametrize("listed", ["3 0 1 2 255 0 0\n3 0 2 3 0 0 255\n", "3 0 1 2 9 9 9\n3 0 2 3 9 9 9\n"])
+def test_ply_colours_of_faces_are_the_vertices_where_these_have_none(listed: str) -> None:
+    color = "".join(f"property uchar {c}\n" for c in ("red", "green", "blue"))
+    head = "ply\nformat ascii 1.0\nelement vertex 5\nproperty float x\nproperty float y\nproperty float z\n"
+    face = f"element face 2\nproperty list uchar int vertex_indices\n{color}end_header\n"
+    places = "0 0 0\n1 0 0\n1 1 0\n0 1 0\n5 5 5\n"
+    colors = read_mesh((head + face + places + listed).encode(), "a.ply").mesh.colors
+    if " 9 9 9" in listed:
+        assert colors is None  # of one colour all over: none
+        return
+    both = [128, 0, 128]
+    assert colors.tolist() == [both, [255, 0, 0], both, [0, 0, 255], [255, 255, 255]]
+    own = (head.replace("z\n", "z\n" + color) + face + places.replace("\n", " 7 8 9\n") + listed).encode()
+    assert read_mesh(own, "a.ply").mesh.colors.tolist() == [[7, 8, 9]] * 5
 
 
 def test_ply_round_trip() -> None:

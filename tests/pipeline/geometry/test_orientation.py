@@ -45,6 +45,47 @@ def spoiled(mesh: Mesh, which: np.ndarray) -> Mesh:
     return replace(mesh, faces=faces)
 
 
+def views(apart: float, share: float = 0.35, overlap: float = 30.0) -> Mesh:
+    """A shell as two cameras see it, each from its side, one further out than the other."""
+    whole = shell(share)
+    x = whole.vertices[whole.faces].mean(axis=1)[:, 0]
+    left, right = whole.faces[x < overlap], whole.faces[x > -overlap]
+    out = whole.vertices * (1 + apart / 80.0)
+    return Mesh(
+        np.concatenate([whole.vertices, out]),
+        np.concatenate([left, right + len(whole.vertices)]).astype(np.int32),
+    )
+
+
+@pytest.mark.parametrize("apart", [0.1, 0.5, 1.5])
+@pytest.mark.parametrize("wound", ["out", "in", "some"])
+def test_views_that_lie_upon_each_other_are_one_wall(apart: float, wound: str) -> None:
+    good = views(apart)
+    count = len(good.faces)
+    which = {"out": np.zeros(count, bool), "in": np.ones(count, bool), "some": np.arange(count) % 7 == 0}[
+        wound
+    ]
+    found = orient(spoiled(good, which))
+    assert outward(found.mesh).all()
+    np.testing.assert_array_equal(found.turned, which)
+    if wound == "out":
+        assert (found.layers > 0.3) == (apart >= 0.5)
+        assert found.layers_apart == pytest.approx(apart, rel=0.3) or apart < 0.5
+
+
+def test_what_is_close_and_faces_the_other_way_is_no_layer() -> None:
+    """A plate of 2 mm, as an ear is: its front and back are two patches, and both face outwards."""
+    step = np.stack(np.meshgrid(*[np.linspace(-80, 80, 40)] * 2, indexing="ij"), axis=-1).reshape(-1, 2)
+    corner = (np.arange(39)[:, None] * 40 + np.arange(39)).ravel()
+    front = np.concatenate(
+        [np.stack([corner, corner + 40, corner + 1], 1), np.stack([corner + 40, corner + 41, corner + 1], 1)]
+    )
+    places = [np.column_stack([step, np.full(len(step), z)]) for z in (2.0, 0.0)]
+    mesh = Mesh(np.concatenate(places), np.concatenate([front, front[:, ::-1] + 1600]).astype(np.int32))
+    found = orient(mesh)
+    assert not found.turned.any() and found.layers == 0
+
+
 @pytest.mark.parametrize("share", [0.2, 0.35, 0.5, 1.0])
 @pytest.mark.parametrize("kind", ["none", "all", "half", "random", "most"])
 def test_outward_whatever_the_winding(share: float, kind: str) -> None:
