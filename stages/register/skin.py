@@ -74,8 +74,9 @@ share is above `CERTAIN`.  On two people of `mimicme synth` patches of bare skin
 vertices 124; hair of three colours and stubble put over them 4,000 and more."""
 
 HIDES_MM, COVERED = 8.0, 0.9
-"""What is not seen so far from what is worn lies below it or in its shadow, and is skin as little as that.  Reasoned, not
-tuned: a gap between a collar and the neck, or between strands of hair, is some millimetres wide; 15 mm tell the same."""
+"""What is not seen so far from what is worn lies below it or in its shadow, and is skin as little as that.  Reasoned,
+not tuned: a gap between a collar and the neck, or between strands of hair, is some millimetres wide; 15 mm tell the
+same."""
 
 
 class Look(NamedTuple):

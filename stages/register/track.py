@@ -218,7 +218,13 @@ class Anatomy(NamedTuple):
         patches = Patches(levels, vertices, regions.still)
         return cls(
             QualityAssessor(
-                vertices, faces, levels.opposite, core.areas > 0, levels.eyeballs, template.landmarks()
+                vertices,
+                faces,
+                levels.opposite,
+                core.areas > 0,
+                levels.eyeballs,
+                template.landmarks(),
+                levels.fine.ears,
             ),
             core,
             FaceParts.of(core, vertices, template.landmarks(), levels.eyeballs),

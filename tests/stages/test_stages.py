@@ -15,7 +15,7 @@ KNOWN = {
     "ingest": (11, "88e0ee4d75c7"),
     "landmarks": (18, "79e39d1a7758"),
     "align": (5, "327af77b6cf4"),
-    "register": (21, "84eb57a29fcf"),
+    "register": (22, "84eb57a29fcf"),
     "repass": (9, "6603216eecb2"),
     "refine": (15, "8d048b5e67cb"),
     "bake": (15, "59a0344b02f2"),
