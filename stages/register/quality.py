@@ -426,8 +426,8 @@ the worst frame's own: a person may pull the mouth aside, and then the lips of s
 EAR_OFF_MM, EAR_OFF_SCALES = 0.4, 4.0
 """Of a scan's distance at an ear that is noted: more than the first, and than so many times its median all over the
 face, as noise has it everywhere.  Ears in place have at most 0.07 mm on 14 frames of two people of `mimicme synth`,
-and 0.25 on 50 of six people of two makers, who judge; the ear of a scream that the jaw had taken along had 0.52, ears of
-a real scan that hair covers, as smooth as they are, 1.1 and 1.3."""
+and 0.25 on 50 of six people of two makers, who judge; the ear of a scream that the jaw had taken along had 0.52, ears
+of a real scan that hair covers, as smooth as they are, 1.1 and 1.3."""
 MIN_EAR_POINTS = 50
 """A scan that shows fewer of an ear, of those that are measured, says nothing of it."""
 SLID_MM = 3.8

@@ -226,6 +226,8 @@ class SkinRegion:
         little as of hair: it is covered as what lies beside it.
         """
         covered = (foreign > LET_GO) & (self.judged > 0)
+        if not covered.any():
+            return foreign
         hidden = np.zeros(len(foreign), bool)
         hidden[self.places] = ~shown[self.places]
         for _ in range(round(HIDES_MM / float(np.sqrt(self.areas.mean())))):
