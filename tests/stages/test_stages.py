@@ -16,7 +16,7 @@ KNOWN = {
     "landmarks": (18, "79e39d1a7758"),
     "align": (5, "327af77b6cf4"),
     "register": (22, "84eb57a29fcf"),
-    "repass": (9, "6603216eecb2"),
+    "repass": (10, "6603216eecb2"),
     "refine": (15, "8d048b5e67cb"),
     "bake": (15, "59a0344b02f2"),
     "project": (6, "ae2bf8fc29b4"),
