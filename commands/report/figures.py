@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 LOWER, HIGHER, NEITHER = "lower is better", "higher is better", ""
 LOWER_IS_BETTER = frozenset({
     "align_landmark_residual", "align_surface_residual", "bone_apart", "cheek_slide", "crossing_triangles",
-    "degenerate_triangles", "drift", "drift_p95", "ear_drape", "expected_error", "expected_error_high",
+    "degenerate_triangles", "drift", "drift_p95", "ear_distance", "ear_drape", "expected_error", "expected_error_high",
     "expected_error_low", "flipped_triangles", "landmark_disagreement", "landmark_distance", "landmark_error",
     "landmark_gap", "landmark_residual", "lids_folded", "lids_shut", "mouth_light", "s2m_mean", "s2m_median",
     "s2m_p95", "stretch_core", "stretch_p95",
@@ -62,6 +62,9 @@ def bounds(settings: Mapping[str, Any]) -> dict[str, list[Bound]]:
         "lids_shut": [Bound(quality.SHUT_LIDS_MM, NOTED_ABOVE)],
         "lids_folded": [Bound(quality.FOLDED_LIDS, NOTED_ABOVE)],
         "ear_drape": [Bound(quality.DRAPED_MM, NOTED_ABOVE)],
+        "ear_distance": [
+            Bound(quality.EAR_OFF_MM, f"and above {quality.EAR_OFF_SCALES:g} times s2m_median {NOTED_ABOVE}")
+        ],
         "cheek_slide": [Bound(quality.SLID_MM, NOTED_ABOVE)],
         "bone_apart": [Bound(quality.OTHER_BONE_MM, NOTED_ABOVE)],
         "core_share_right": [Bound(quality.WELL_SEEN, NOTED_BELOW)],

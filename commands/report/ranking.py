@@ -17,7 +17,8 @@ UNKNOWN_MM = 10.0
 """Stands for an expected error that is not known: a frame in use has at most `register.max_expected_error_mm`, and
 seldom more than three such notes."""
 SUSPICIOUS = (
-    "animation-unread", "another-face", "axes-mirrored", "cheek-slid", "ear-draped", "face-without-texture",
+    "animation-unread", "another-face", "axes-mirrored", "cheek-slid", "ear-beside", "ear-draped",
+    "face-without-texture",
     "few-landmarks-on-scan", "frame-repeated", "half-seen", "landmarks-by-hand-only", "landmarks-distrusted",
     "landmarks-doubted", "landmarks-jump", "landmarks-left-out", "landmarks-not-compared", "landmarks-unsure",
     "lids-folded", "lids-shut", "lips-apart", "mouth-askew", "mouth-misplaced", "neutral-odd", "not-skin",

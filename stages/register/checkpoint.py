@@ -99,6 +99,7 @@ class RegisteredCheckpoint(Checkpoint):
             "lids_folded": "share of the triangles about the eyes, without eyeballs, that are flipped or have no area",
             "ear_drape": "95th percentile of the distance of an ear's vertices to the neutral's, moved as a whole; the "
             "worse ear",
+            "ear_distance": "median distance of the scan's vertices at an ear of the mesh to it; the worse ear",
             "cheek_slide": "largest distance along the surface, averaged over 8 mm, of a cheek to where the landmarks "
             "carry the neutral's",
             "bone_apart": "median distance, over the bone between brows and tip of the nose, to the subject's neutral, "

@@ -73,6 +73,11 @@ BARE_MM2, OTHER_MM2 = 150.0, 300.0
 share is above `CERTAIN`.  On two people of `mimicme synth` patches of bare skin have 78 at most, on a template of 2,605
 vertices 124; hair of three colours and stubble put over them 4,000 and more."""
 
+HIDES_MM, COVERED = 8.0, 0.9
+"""What is not seen so far from what is worn lies below it or in its shadow, and is skin as little as that.  Reasoned,
+not tuned: a gap between a collar and the neck, or between strands of hair, is some millimetres wide; 15 mm tell the
+same."""
+
 
 class Look(NamedTuple):
     """What a scan has around each vertex of the coarse level, (n,), and around those of the template, (V,).
@@ -85,6 +90,7 @@ class Look(NamedTuple):
         rough: spread of the surface about the smooth shape, in that of skin.
         near: (V,) probability, by the colour of a vertex and its neighbours alone, that there is no skin: what is
             narrower than the coarse level, the tip of a sideburn.
+        shown: (V,) whether the scan has a surface there that may be judged, or nobody looks.
     """
 
     seen: Floats
@@ -94,6 +100,7 @@ class Look(NamedTuple):
     dark: Floats
     rough: Floats
     near: Floats
+    shown: Bools
 
 
 @dataclass(frozen=True)
@@ -179,7 +186,8 @@ class SkinRegion:
             known = (weights[:, 0] > 0).astype(np.float64)
         worn, beard = np.clip(self.prolong @ foreign, 0, 1).T
         near = np.maximum(worn, found.near)
-        return np.asarray(1 - self._borne_out(self.judged * near + self.bearded * beard))
+        foreign = self._borne_out(self.judged * near + self.bearded * beard)
+        return np.asarray(1 - self._with_hidden(foreign, found.shown))
 
     def worn(self, vertices: Floats, normals: Floats, scan: ScanTarget, rest: Floats) -> NDArray[np.int64]:
         """Vertices below what is worn and may look like skin, which its rim tells; see shells.py.
@@ -210,6 +218,21 @@ class SkinRegion:
         out = foreign.copy()
         out[doubted] = CERTAIN + counts[patch] * (foreign[doubted] - CERTAIN)
         return out
+
+    def _with_hidden(self, foreign: Floats, shown: Bools) -> Floats:
+        """(V,) a share of what is not skin, with what of it hides skin: places beside it that are not `shown` (V,).
+
+        A scan ends below a rim and has holes between strands, and what is not seen there has the colour of skin as
+        little as of hair: it is covered as what lies beside it.
+        """
+        covered = (foreign > LET_GO) & (self.judged > 0)
+        if not covered.any():
+            return foreign
+        hidden = np.zeros(len(foreign), bool)
+        hidden[self.places] = ~shown[self.places]
+        for _ in range(round(HIDES_MM / float(np.sqrt(self.areas.mean())))):
+            covered |= hidden & (self.ring @ covered > 0)
+        return np.where(covered, np.maximum(foreign, COVERED), foreign)
 
     def _foreign(self, found: Look) -> Floats:
         """(n, 2) probability that around a coarse vertex there is no skin: of one outside the face, and of one where a
@@ -286,7 +309,9 @@ class SkinRegion:
                 tint = np.hypot(means[0] / spread[1], means[1] / spread[2])
                 near = self._near(tones / spread, known)
         rough = rough / max(self._usual(rough, learnt), LEAST_ROUGH_MM)
-        return Look(count, coloured, hue, tint, dark, rough, near)
+        shown = np.ones(len(vertices), bool)
+        shown[self.places] = seen
+        return Look(count, coloured, hue, tint, dark, rough, near, shown)
 
     def _near(self, tones: Floats, known: Bools) -> Floats:
         """(V,) see `Look`; of tones (s, 3) less those of skin, in its standard deviations, where they are known."""

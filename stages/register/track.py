@@ -218,7 +218,13 @@ class Anatomy(NamedTuple):
         patches = Patches(levels, vertices, regions.still)
         return cls(
             QualityAssessor(
-                vertices, faces, levels.opposite, core.areas > 0, levels.eyeballs, template.landmarks()
+                vertices,
+                faces,
+                levels.opposite,
+                core.areas > 0,
+                levels.eyeballs,
+                template.landmarks(),
+                levels.fine.ears,
             ),
             core,
             FaceParts.of(core, vertices, template.landmarks(), levels.eyeballs),
@@ -297,6 +303,7 @@ class SequenceTracker:
         self.skull_centre, self.regions = anatomy.skull_centre, anatomy.regions
         self.fast_motion, self.slow_motion = anatomy.fast_motion, anatomy.slow_motion
         self._skin, self._ears = anatomy.skin, anatomy.ears
+        self._off_ears = 1 - levels.fine.ears.max(axis=1, initial=0.0)[:, None]
         self._plausibility = (
             anatomy.plausibility
             if neutral is None
@@ -448,9 +455,11 @@ class SequenceTracker:
         rest = self._rest
         if head is not None:
             rest, start = transform(head, rest), start @ head[:3, :3].T
-        start = start + self._fitter.warp(
+        warp = self._fitter.warp(
             rest + start, fit_target, settings.landmark_smoothing_mm, self.neutral is not None
         )
+        # ears lie where the head has them: no found landmark is near them, and a jaw that opens would take them along
+        start = start + (warp if head is None else self._off_ears * warp)
         if head is None:
             rest, start = self._with_head_motion(rest, start)
         skin = self._share(rest + start, target, None) if before is None else before.skin

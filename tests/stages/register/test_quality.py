@@ -29,7 +29,7 @@ from mimicme.stages.register.quality import (
 AS_IT_SHOULD = Plausible(1.0, 0.95, 0.2, 0.0, 1.0, 0.5, 0.6)
 GOOD = Quality(
     0.2, 0.3, 0.9, 0.97, 1.0, 0.5, 1.1, 0.0, 0.8, 0.0, 0.0, 0.0, 0.0, 0.1, 0.1, 3.0, 0.8, 0.6, 1.0, 0.9, 0.9, 0.9,
-    1.0, 1.0, 1.0, 1.0, 0.0, 0.0,
+    1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.1,
     *AS_IT_SHOULD,
 )  # fmt: skip
 LIMITS = Limits(1.0, 6.0, 0.2, 0.01, 2.0, 0.25, 0.4)
@@ -50,7 +50,16 @@ def core_of(vertices):
 
 
 def measure(
-    rest, vertices, scan=None, residuals=NONE, share=1.0, reach=10.0, skin=None, checks=CHECKS, marks=NONE
+    rest,
+    vertices,
+    scan=None,
+    residuals=NONE,
+    share=1.0,
+    reach=10.0,
+    skin=None,
+    checks=CHECKS,
+    marks=NONE,
+    ears=None,
 ):
     """Figures of a shape against a scan, by default the rest shape's own vertices."""
     points, faces = scan if scan is not None else rest
@@ -58,7 +67,14 @@ def measure(
     nowhere = np.zeros(len(rest[0]), bool)
     skin = ~nowhere if skin is None else skin
     covered = float((~skin).mean())
-    return QualityAssessor(*rest, np.arange(len(rest[0])), core_of(rest[0]), nowhere, marks).assess(
+    return QualityAssessor(
+        *rest,
+        np.arange(len(rest[0])),
+        core_of(rest[0]),
+        nowhere,
+        marks,
+        np.zeros((len(rest[0]), 0)) if ears is None else ears,
+    ).assess(
         vertices,
         points,
         normals,
@@ -172,7 +188,7 @@ def test_checks_are_read_from_the_figures_they_made(rest):
     v, f = rest
     made = LandmarkChecks(1.25, 2.0, 0.5)
     nowhere = np.zeros(len(v), bool)
-    found = QualityAssessor(v, f, np.arange(len(v)), core_of(v), nowhere, NONE).assess(
+    found = QualityAssessor(v, f, np.arange(len(v)), core_of(v), nowhere, NONE, np.zeros((len(v), 0))).assess(
         v * 1.1,
         v,
         vertex_normals(v, f),
@@ -389,11 +405,23 @@ def test_a_fine_scan_is_measured_by_some_of_its_vertices(rest, monkeypatch):
     normals = vertex_normals(v, f)[pick]
     scan = v[pick] + rng.normal(scale=0.3, size=(25_000, 1)) * normals
     rim = np.zeros(len(v), bool)
-    some = quality.scan_to_mesh(scan, normals, v, f, rim, 10.0)
+    some, _ = quality.scan_to_mesh(scan, normals, v, f, rim, 10.0)
     monkeypatch.setattr(quality, "MEASURED_POINTS", 10**9)
-    every = quality.scan_to_mesh(scan, normals, v, f, rim, 10.0)
+    every, _ = quality.scan_to_mesh(scan, normals, v, f, rim, 10.0)
     assert 12_000 < len(some) <= 12_500 < 24_000 < len(every)
     np.testing.assert_allclose(np.percentile(some, [50, 95]), np.percentile(every, [50, 95]), rtol=0.03)
+
+
+def test_an_ear_beside_the_scans_is_told_and_one_that_is_not_seen_says_nothing(rest):
+    v, f = rest
+    left, right = v[:, 0] < -40, v[:, 0] > 40
+    masks = np.stack([left, right], axis=1).astype(float)
+    normals = vertex_normals(v, f)
+    off = v + 0.8 * right[:, None] * normals
+    assert measure(rest, v, ears=masks).ear_distance < 1e-6
+    assert 0.5 < measure(rest, off, ears=masks).ear_distance < 0.9
+    assert measure(rest, off, ears=masks[:, :1]).ear_distance < 1e-6
+    assert np.isnan(measure(rest, off, ears=np.zeros((len(v), 2))).ear_distance)
 
 
 def test_a_part_that_the_scan_lacks_is_named():
@@ -474,6 +502,10 @@ def test_what_a_user_should_know_is_noted():
         ({"lids_shut": 2.0}, ["lids-shut"], "2.0 mm"),
         ({"lids_folded": 0.02}, ["lids-folded"], "2.0%"),
         ({"ear_drape": 4.0}, ["ear-draped"], "4.0 mm"),
+        ({"ear_distance": 0.9}, ["ear-beside"], "0.9 mm"),
+        ({"ear_distance": 0.7}, [], ""),  # no more than everywhere on a scan so far off
+        ({"ear_distance": 0.5, "s2m_median": 0.1}, ["ear-beside"], "0.5 mm"),
+        ({"ear_distance": 0.3, "s2m_median": 0.05}, [], ""),
         ({"cheek_slide": 5.0}, ["cheek-slid"], "5.0 mm"),
         ({"cheek_slide": 3.0}, [], ""),
         ({"bone_apart": 2.6}, ["another-face"], "2.6 mm"),

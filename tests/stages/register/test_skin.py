@@ -90,6 +90,23 @@ def test_another_colour_is_no_skin(dome, height):
     assert (found[height < -22] > 0.8).all()
 
 
+def holed(frame, low, high):
+    """A frame whose scan has nothing between two heights, mm above the line."""
+    height = frame.vertices[:, 1] - LINE_MM
+    gone = (height > low) & (height < high)
+    return replace(frame, faces=frame.faces[~gone[frame.faces].any(axis=1)])
+
+
+def test_what_hair_hides_is_hidden_and_a_hole_elsewhere_is_none(dome, height):
+    beside = holed(scan(dome, thick=2.0, hair=HAIR), -8, 4)
+    found = share(dome, beside)
+    assert (found[(height > -5) & (height < 4)] < 0.5).all()
+    assert (found[height < -22] > 0.8).all()
+    assert share(dome, holed(scan(dome), -8, 4)).min() > 0.8
+    away = share(dome, holed(scan(dome, thick=2.0, hair=HAIR), -32, -24))
+    assert (away[(height > -32) & (height < -24)] > 0.8).all()
+
+
 def test_what_is_narrower_than_the_coarse_level_is_seen_by_its_colour(dome):
     frame = scan(dome)
     middle = np.array([18.0, 70.0])

@@ -21,7 +21,7 @@ from mimicme.pipeline.template.eyelids import open_share
 from mimicme.stages.register import STAGE, fit
 from mimicme.stages.register import compute as run_stage
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
-from mimicme.stages.register.fit import FitTarget
+from mimicme.stages.register.fit import FitTarget, Fitter
 from mimicme.stages.register.frames import open_frames
 from mimicme.stages.register.levels import Levels, build_levels
 from mimicme.stages.register.quality import notes
@@ -734,6 +734,28 @@ def test_lids_are_judged_without_what_a_detector_is_off_by_unless_they_are_shut_
     tracker.detector_offset = offset
     found = tracker.register(seen_beside(dome.frame(1), offset)).quality.lids_shut
     assert found == pytest.approx(by_mm if counts else 0.0, abs=0.5)
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_ears_begin_where_the_surface_has_placed_the_head(dome, monkeypatch, placed):
+    """An open mouth's landmarks would take them along."""
+    tracker = dome.tracker(dome.truth(0.0))
+    ear = np.abs(dome.template().vertices[:, 0]) > 60
+    tracker._off_ears = 1.0 - ear[:, None]
+    if not placed:
+        monkeypatch.setattr(SequenceTracker, "_head_on", lambda *_: None)
+    began = []
+    coarse = Fitter.coarse
+    monkeypatch.setattr(
+        Fitter,
+        "coarse",
+        lambda self, rest, target, start, steps: (
+            began.append(start) or coarse(self, rest, target, start, steps)
+        ),
+    )
+    tracker.register(replace(dome.frame(1, 1.0), detected=DETECTED))
+    assert np.linalg.norm(began[0], axis=1).max() > 1
+    assert bool(np.any(began[0][ear])) is not placed
 
 
 def test_the_offset_is_found_with_the_neutral_and_of_detected_points_only(dome):
