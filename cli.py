@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 MB_A_FRAME = 2.2
 """Of 53,349 vertices and a photograph of 1024 pixels, as pack writes them by default."""
-SYNTH_LINE_S = 20.0
-"""Between two lines of `synth` that say how far it is."""
+LINE_S = 20.0
+"""Between two lines of `synth` and `report` that say how far they are, where there is no terminal to draw on."""
 
 # before numpy is imported anywhere: one thread per process, and the same bytes for any number of jobs
 limit_threads()
@@ -185,11 +185,14 @@ def _run(
     code = result.exit_code if sound else max(result.exit_code, 1)
     why = [*result.why, *([] if sound else ["a release that is not usable"])]
     if why and code == 1:  # last, where somebody who comes in the morning looks first
-        named = (
-            f"; `mimicme status {shlex.quote(str(workspace))} --failed` names each sequence"
-            if result.why
-            else ""
-        )
+        named = ""
+        if result.why:
+            status = f"mimicme status {shlex.quote(str(workspace))}"
+            named = (
+                f"; `{status} --failed` names each sequence"
+                if opened.sequences()
+                else f"; `{status}` says who is left out and why"
+            )
         console.result(f"Exit status 1: {', '.join(why)}{named}.")
     sys.exit(code)
 
@@ -615,7 +618,14 @@ def report_command(
 
     opened = opened_as_last(workspace, preset, sets, say_progress)
     if for_others:
-        click.echo(report_for_others(opened, output or opened.public_report_folder, STAGES))
+        with _drawing() as console:
+            made = report_for_others(
+                opened,
+                output or opened.public_report_folder,
+                STAGES,
+                lambda at: console.tell(at, every_s=LINE_S),
+            )
+        click.echo(made)
         return
 
     def write_view(item: Item, path: Path) -> None:
@@ -625,7 +635,7 @@ def report_command(
     with _drawing() as console:
         made = report(
             opened, output or opened.report_folder, STAGES,
-            progress=console.draw, jobs=jobs, views=views, write_view=write_view,
+            progress=lambda at: console.tell(at, every_s=LINE_S), jobs=jobs, views=views, write_view=write_view,
         )  # fmt: skip
     _say_unheeded(opened)
     click.echo(made)
@@ -683,6 +693,8 @@ def view_command(
         return opened
 
     source = open_source(place, STAGES, open_workspace, components)
+    if source.left_out:
+        click.echo(source.left_out, err=True)
     at = place_of(source, sequence)
     if output is not None:
         source.check_use(at, use or "")
@@ -764,6 +776,7 @@ def export_command(
 ) -> None:
     """Frames of a release as files for other programs."""
     from mimicme.commands.export import export, parse_frames
+    from mimicme.pipeline.workspace.beside import kept_out_sentence
 
     numbers = parse_frames(frames) if frames else None
     done = export(
@@ -787,11 +800,7 @@ def export_command(
         else ""
     )
     if done.kept_out:
-        kept_out = counted(len(done.kept_out), "subject is", "subjects are")
-        left_out += (
-            f"; {kept_out} left out, whom the workspace of this release keeps out by now: `mimicme run` packs it "
-            "without them"
-        )
+        left_out += f"; {kept_out_sentence(len(done.kept_out))}"
     click.echo(f"{counted(len(done.files), 'file')} in {directory}{left_out}")
 
 
@@ -919,7 +928,13 @@ def template_import_command(model: str, path: Path, directory: Path, landmarks: 
 )  # fmt: skip
 @click.option("--subjects", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--sequences", default="5", show_default=True, metavar="N|NAMES", help="How many, or which.")
-@click.option("--frames", type=click.IntRange(3), default=9, show_default=True, help="Odd: the apex is amid.")
+@click.option(
+    "--frames",
+    type=click.IntRange(3),
+    default=9,
+    show_default=True,
+    help="Of an expression, odd: the apex is amid; `neutral` is one frame.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--triangles", type=click.IntRange(2_000), help="Of a scan, about.")
 @click.option("--template", default="menpo3d", show_default=True, metavar="FILE|NAME")
@@ -951,7 +966,7 @@ def synth_command(
     def tell(done: int, total: int, what: str) -> None:
         if not done:
             console.say(f"Making {counted(total, 'frame')} of {people} in {directory} ...")
-        console.tell(f"{done:,}/{counted(total, 'frame')}, {what}", every_s=SYNTH_LINE_S)
+        console.tell(f"{done:,}/{counted(total, 'frame')}, {what}", every_s=LINE_S)
 
     with _drawing() as console:
         synthesise(directory, subjects, wanted, frames, seed, template, tell, triangles, maker, rgbd, beards)

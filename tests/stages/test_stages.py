@@ -12,7 +12,7 @@ from mimicme.pipeline.stage import in_order
 from mimicme.stages import FLOW, STAGES
 
 KNOWN = {
-    "ingest": (11, "88e0ee4d75c7"),
+    "ingest": (12, "88e0ee4d75c7"),
     "landmarks": (18, "79e39d1a7758"),
     "align": (5, "327af77b6cf4"),
     "register": (21, "84eb57a29fcf"),
@@ -21,7 +21,7 @@ KNOWN = {
     "bake": (15, "59a0344b02f2"),
     "project": (6, "ae2bf8fc29b4"),
     "intensity": (1, "8324f2912502"),
-    "pack": (10, "43ab69c265f2"),
+    "pack": (11, "43ab69c265f2"),
 }  # fmt: skip
 """Version, and fingerprint of the default settings, of each stage.  Where one changes, every lab's workspaces are made
 anew from that stage on: raise the version, and write down here that it was meant."""
