@@ -86,7 +86,11 @@ def _shard(_: click.Context, option: click.Parameter, given: str | None) -> Shar
 
 
 settings_options = stacked(
-    click.option("--preset", type=click.Choice(PRESETS), help="Lies under mimicme.toml."),
+    click.option(
+        "--preset",
+        type=click.Choice(PRESETS),
+        help="Defaults to begin from; mimicme.toml and --set come after.",
+    ),
     click.option(
         "--set", "sets", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting (repeatable)."
     ),
@@ -97,8 +101,14 @@ run_options = stacked(
     click.option(
         "--jobs", "-j", type=click.IntRange(0), help="Workers (default: cores; 0: in this process)."
     ),
-    click.option("--backend", type=click.Choice(["loky", "dask"]), default="loky", show_default=True),
-    click.option("--scheduler", metavar="ADDRESS", help="Of dask, as in tcp://host:8786."),
+    click.option(
+        "--backend",
+        type=click.Choice(["loky", "dask"]),
+        default="loky",
+        show_default=True,
+        help="What the workers are of: this machine, or a cluster of dask.",
+    ),
+    click.option("--scheduler", metavar="ADDRESS", help="Of --backend dask, as in tcp://host:8786."),
     click.option(
         "--only", multiple=True, metavar="GLOB", help="SUBJECT/SEQUENCE, as in 'S001/*' (repeatable)."
     ),
@@ -244,6 +254,7 @@ def _say_unheeded(workspace: Workspace) -> None:
     default="auto",
     show_default=True,
     type=click.Choice(["auto", *(s + a for a in "xyz" for s in "+-")]),
+    help="The files' axis that points to the top of the head.",
 )
 @_licence_option
 @click.option("--dry-run", is_flag=True, help="Say what is found, sequence by sequence; write nothing.")
@@ -818,7 +829,11 @@ def export_command(
     "--consent-yes", multiple=True, metavar="WORD", help="Of the table's consent: is a yes (repeatable)."
 )
 @click.option(
-    "--consent-missing", type=click.Choice(["exclude", "include"]), default="exclude", show_default=True
+    "--consent-missing",
+    type=click.Choice(["exclude", "include"]),
+    default="exclude",
+    show_default=True,
+    help="Who has no consent in a table that has consents.",
 )
 @click.option(
     "--not-same",
@@ -926,7 +941,7 @@ def template_import_command(model: str, path: Path, directory: Path, landmarks: 
     "--maker", type=click.Choice(["template", "people"]), default="template", show_default=True,
     help="`people`, closer to real scans, only judges.",
 )  # fmt: skip
-@click.option("--subjects", type=click.IntRange(1), default=2, show_default=True)
+@click.option("--subjects", type=click.IntRange(1), default=2, show_default=True, help="How many people.")
 @click.option("--sequences", default="5", show_default=True, metavar="N|NAMES", help="How many, or which.")
 @click.option(
     "--frames",
@@ -935,9 +950,9 @@ def template_import_command(model: str, path: Path, directory: Path, landmarks: 
     show_default=True,
     help="Of an expression, odd: the apex is amid; `neutral` is one frame.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Another one makes other people.")
 @click.option("--triangles", type=click.IntRange(2_000), help="Of a scan, about.")
-@click.option("--template", default="menpo3d", show_default=True, metavar="FILE|NAME")
+@click.option("--template", default="menpo3d", show_default=True, metavar="FILE|NAME", help="As in init.")
 @click.option(
     "--rgbd",
     type=float,
@@ -1012,7 +1027,7 @@ def experiment_group() -> None:
 @click.option("--description", default="", help="In a sentence or two.")
 @click.option("--date", default="", metavar="YYYY-MM-DD", help="Default: the release's.")
 @click.option("--licence", default="", metavar="TEXT", help="Default: the release's.")
-@click.option("--doi", default="")
+@click.option("--doi", default="", help="Of the data set, where it has one.")
 @click.option("--url", default="", help="Where the data set can be had.")
 @click.option("--agreement", type=FILE, help="File with the terms (default: a draft).")
 @click.option("--key", type=FILE, help="Of the pseudonyms; made where it is not (default: DIRECTORY.key).")
@@ -1101,7 +1116,7 @@ def withdraw_command(place: Path, subject: str, also: tuple[Path, ...], key: Pat
 
 @main.command("demo")
 @click.argument("directory", type=FOLDER, default=Path("mimicme-demo"))
-@click.option("--jobs", "-j", type=click.IntRange(0))
+@click.option("--jobs", "-j", type=click.IntRange(0), help="Workers (default: cores; 0: in this process).")
 def demo_command(directory: Path, jobs: int | None) -> None:
     """The whole flow on data that is installed with mimicme."""
     from mimicme.commands.demo import demo
