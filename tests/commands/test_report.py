@@ -181,7 +181,10 @@ def test_pages_are_whole_and_need_no_network(reported: Reported) -> None:
     index = reported.index
     found = pages(index)
     drawn = ["1/2 sequences, S000/neutral", "2/2 sequences, S000/surprise"]
-    before = ["looking at what is out of date", "0/2 sequences"]  # before the first is drawn, which takes a while
+    before = [
+        "looking at what is out of date",
+        "0/2 sequences",
+    ]  # before the first is drawn, which takes a while
     assert reported.told == [*before, *drawn, "the pages over all sequences"]
     assert set(found) == {
         "report.html", "report-data.js", "subjects/S000.html",
