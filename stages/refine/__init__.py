@@ -371,8 +371,8 @@ def _finished(given: _Sequence, displaced: _Displaced) -> _Finished:
 
 
 def _takes_mb(settings: RefineSettings, vertices: int) -> float:
-    """`Stage.takes`, measured on a template of 2,200 vertices at 256 to 2048 texels (25, 51, 215, 846 MB), and on one of
-    53,349 at 512 (143 MB)."""
+    """`Stage.takes`, measured on a template of 2,200 vertices at 256 to 2048 texels (25, 51, 215, 846 MB) and on one
+    of 53,349 at 512 (143 MB)."""
     return 210.0 * (settings.size / 1024) ** 2 + 0.0018 * vertices
 
 
