@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 MB_A_FRAME = 2.2
 """Of 53,349 vertices and a photograph of 1024 pixels, as pack writes them by default."""
-SYNTH_LINE_S = 20.0
-"""Between two lines of `synth` that say how far it is."""
+LINE_S = 20.0
+"""Between two lines of `synth` and `report` that say how far they are, where there is no terminal to draw on."""
 
 # before numpy is imported anywhere: one thread per process, and the same bytes for any number of jobs
 limit_threads()
@@ -86,7 +86,11 @@ def _shard(_: click.Context, option: click.Parameter, given: str | None) -> Shar
 
 
 settings_options = stacked(
-    click.option("--preset", type=click.Choice(PRESETS), help="Lies under mimicme.toml."),
+    click.option(
+        "--preset",
+        type=click.Choice(PRESETS),
+        help="Defaults to begin from; mimicme.toml and --set come after.",
+    ),
     click.option(
         "--set", "sets", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting (repeatable)."
     ),
@@ -97,8 +101,14 @@ run_options = stacked(
     click.option(
         "--jobs", "-j", type=click.IntRange(0), help="Workers (default: cores; 0: in this process)."
     ),
-    click.option("--backend", type=click.Choice(["loky", "dask"]), default="loky", show_default=True),
-    click.option("--scheduler", metavar="ADDRESS", help="Of dask, as in tcp://host:8786."),
+    click.option(
+        "--backend",
+        type=click.Choice(["loky", "dask"]),
+        default="loky",
+        show_default=True,
+        help="What the workers are of: this machine, or a cluster of dask.",
+    ),
+    click.option("--scheduler", metavar="ADDRESS", help="Of --backend dask, as in tcp://host:8786."),
     click.option(
         "--only", multiple=True, metavar="GLOB", help="SUBJECT/SEQUENCE, as in 'S001/*' (repeatable)."
     ),
@@ -185,11 +195,14 @@ def _run(
     code = result.exit_code if sound else max(result.exit_code, 1)
     why = [*result.why, *([] if sound else ["a release that is not usable"])]
     if why and code == 1:  # last, where somebody who comes in the morning looks first
-        named = (
-            f"; `mimicme status {shlex.quote(str(workspace))} --failed` names each sequence"
-            if result.why
-            else ""
-        )
+        named = ""
+        if result.why:
+            status = f"mimicme status {shlex.quote(str(workspace))}"
+            named = (
+                f"; `{status} --failed` names each sequence"
+                if opened.sequences()
+                else f"; `{status}` says who is left out and why"
+            )
         console.result(f"Exit status 1: {', '.join(why)}{named}.")
     sys.exit(code)
 
@@ -241,6 +254,7 @@ def _say_unheeded(workspace: Workspace) -> None:
     default="auto",
     show_default=True,
     type=click.Choice(["auto", *(s + a for a in "xyz" for s in "+-")]),
+    help="The files' axis that points to the top of the head.",
 )
 @_licence_option
 @click.option("--dry-run", is_flag=True, help="Say what is found, sequence by sequence; write nothing.")
@@ -615,7 +629,14 @@ def report_command(
 
     opened = opened_as_last(workspace, preset, sets, say_progress)
     if for_others:
-        click.echo(report_for_others(opened, output or opened.public_report_folder, STAGES))
+        with _drawing() as console:
+            made = report_for_others(
+                opened,
+                output or opened.public_report_folder,
+                STAGES,
+                lambda at: console.tell(at, every_s=LINE_S),
+            )
+        click.echo(made)
         return
 
     def write_view(item: Item, path: Path) -> None:
@@ -625,7 +646,7 @@ def report_command(
     with _drawing() as console:
         made = report(
             opened, output or opened.report_folder, STAGES,
-            progress=console.draw, jobs=jobs, views=views, write_view=write_view,
+            progress=lambda at: console.tell(at, every_s=LINE_S), jobs=jobs, views=views, write_view=write_view,
         )  # fmt: skip
     _say_unheeded(opened)
     click.echo(made)
@@ -683,6 +704,8 @@ def view_command(
         return opened
 
     source = open_source(place, STAGES, open_workspace, components)
+    if source.left_out:
+        click.echo(source.left_out, err=True)
     at = place_of(source, sequence)
     if output is not None:
         source.check_use(at, use or "")
@@ -764,6 +787,7 @@ def export_command(
 ) -> None:
     """Frames of a release as files for other programs."""
     from mimicme.commands.export import export, parse_frames
+    from mimicme.pipeline.workspace.beside import kept_out_sentence
 
     numbers = parse_frames(frames) if frames else None
     done = export(
@@ -787,11 +811,7 @@ def export_command(
         else ""
     )
     if done.kept_out:
-        kept_out = counted(len(done.kept_out), "subject is", "subjects are")
-        left_out += (
-            f"; {kept_out} left out, whom the workspace of this release keeps out by now: `mimicme run` packs it "
-            "without them"
-        )
+        left_out += f"; {kept_out_sentence(len(done.kept_out))}"
     click.echo(f"{counted(len(done.files), 'file')} in {directory}{left_out}")
 
 
@@ -809,7 +829,11 @@ def export_command(
     "--consent-yes", multiple=True, metavar="WORD", help="Of the table's consent: is a yes (repeatable)."
 )
 @click.option(
-    "--consent-missing", type=click.Choice(["exclude", "include"]), default="exclude", show_default=True
+    "--consent-missing",
+    type=click.Choice(["exclude", "include"]),
+    default="exclude",
+    show_default=True,
+    help="Who has no consent in a table that has consents.",
 )
 @click.option(
     "--not-same",
@@ -917,12 +941,18 @@ def template_import_command(model: str, path: Path, directory: Path, landmarks: 
     "--maker", type=click.Choice(["template", "people"]), default="template", show_default=True,
     help="`people`, closer to real scans, only judges.",
 )  # fmt: skip
-@click.option("--subjects", type=click.IntRange(1), default=2, show_default=True)
+@click.option("--subjects", type=click.IntRange(1), default=2, show_default=True, help="How many people.")
 @click.option("--sequences", default="5", show_default=True, metavar="N|NAMES", help="How many, or which.")
-@click.option("--frames", type=click.IntRange(3), default=9, show_default=True, help="Odd: the apex is amid.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--frames",
+    type=click.IntRange(3),
+    default=9,
+    show_default=True,
+    help="Of an expression, odd: the apex is amid; `neutral` is one frame.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Another one makes other people.")
 @click.option("--triangles", type=click.IntRange(2_000), help="Of a scan, about.")
-@click.option("--template", default="menpo3d", show_default=True, metavar="FILE|NAME")
+@click.option("--template", default="menpo3d", show_default=True, metavar="FILE|NAME", help="As in init.")
 @click.option(
     "--rgbd",
     type=float,
@@ -951,7 +981,7 @@ def synth_command(
     def tell(done: int, total: int, what: str) -> None:
         if not done:
             console.say(f"Making {counted(total, 'frame')} of {people} in {directory} ...")
-        console.tell(f"{done:,}/{counted(total, 'frame')}, {what}", every_s=SYNTH_LINE_S)
+        console.tell(f"{done:,}/{counted(total, 'frame')}, {what}", every_s=LINE_S)
 
     with _drawing() as console:
         synthesise(directory, subjects, wanted, frames, seed, template, tell, triangles, maker, rgbd, beards)
@@ -997,7 +1027,7 @@ def experiment_group() -> None:
 @click.option("--description", default="", help="In a sentence or two.")
 @click.option("--date", default="", metavar="YYYY-MM-DD", help="Default: the release's.")
 @click.option("--licence", default="", metavar="TEXT", help="Default: the release's.")
-@click.option("--doi", default="")
+@click.option("--doi", default="", help="Of the data set, where it has one.")
 @click.option("--url", default="", help="Where the data set can be had.")
 @click.option("--agreement", type=FILE, help="File with the terms (default: a draft).")
 @click.option("--key", type=FILE, help="Of the pseudonyms; made where it is not (default: DIRECTORY.key).")
@@ -1086,7 +1116,7 @@ def withdraw_command(place: Path, subject: str, also: tuple[Path, ...], key: Pat
 
 @main.command("demo")
 @click.argument("directory", type=FOLDER, default=Path("mimicme-demo"))
-@click.option("--jobs", "-j", type=click.IntRange(0))
+@click.option("--jobs", "-j", type=click.IntRange(0), help="Workers (default: cores; 0: in this process).")
 def demo_command(directory: Path, jobs: int | None) -> None:
     """The whole flow on data that is installed with mimicme."""
     from mimicme.commands.demo import demo

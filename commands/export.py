@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.captures.layouts import safe_glob, safe_name
-from mimicme.pipeline.errors import ReleaseError, UsageError, counted, listed
+from mimicme.pipeline.errors import ReleaseError, UsageError, listed
 from mimicme.pipeline.formats.glb import BYTES_PER_VERTEX, Animation
 from mimicme.pipeline.formats.map_coding import Coding
 from mimicme.pipeline.geometry.mesh import Mesh, transform
@@ -33,7 +33,7 @@ from mimicme.pipeline.landmarks.files import WRITERS, write_landmarks
 from mimicme.pipeline.release import Release, SequenceInfo, permitted
 from mimicme.pipeline.release.layout import OK
 from mimicme.pipeline.whole_file import refuse_existing, whole_file, write_whole
-from mimicme.pipeline.workspace.beside import kept_out_by_now, workspace_beside
+from mimicme.pipeline.workspace.beside import all_kept_out, kept_out_by_now
 
 FORMATS = ("obj", "ply", "glb", "npz")
 SPACES = ("canonical", "scan", "file")
@@ -215,20 +215,8 @@ def _not_kept_out(release: Release, rows: NDArray[np.int64]) -> tuple[NDArray[np
         return rows, ()
     left = rows[~np.isin(release.index["subject"][rows], kept_out)]
     if not len(left):
-        raise UsageError(
-            "by now the workspace keeps all of these subjects out of its release: the table of subjects refuses them, "
-            "or they have withdrawn",
-            where=release.path,
-            seen=counted(len(kept_out), "subject"),
-            todo=f"`{_run_beside(release)}` packs the release without them.",
-        )
+        raise all_kept_out(release.path, len(kept_out))
     return left, kept_out
-
-
-def _run_beside(release: Release) -> str:
-    workspace = workspace_beside(release.path)
-    assert workspace is not None
-    return workspace.command("run", given=workspace.last_overrides())
 
 
 def _permitted(

@@ -5,7 +5,8 @@ Layout of a checkpoint:
     /                attrs: stage, item, fingerprint, made_by (JSON text: version, settings, fingerprints of the
                      inputs), what the stage adds, and sha256, of all these
     /frame           (F,) i8 the source's frame numbers
-    /status          (F,) compound: ok (bool), reason S64, note S160, message (UTF-8, 400 bytes)
+    /status          (F,) compound: ok (bool), reason S64, note S160, message (UTF-8, 400 bytes; wider, in steps of
+                     400, where more is said of a frame)
     /<name>          (F, ...) arrays with one row per frame, chunk = one frame; or arrays of the whole sequence
     /frames/<row>/<name>   arrays whose length differs from frame to frame (scans, encoded images)
 
@@ -23,6 +24,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from os.path import commonprefix
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
@@ -39,11 +41,21 @@ from mimicme.pipeline.sources import Sources
 from mimicme.pipeline.whole_hdf5 import WholeHdf5, whole_hdf5
 
 MESSAGE_BYTES = 400
+"""Width of a table's messages, and the step by which it is wider where more is said of a frame (`message_width`)."""
+ONE_MESSAGE_BYTES = 1_200
+"""Of a single sentence on a rejection or a note: the longest of the program's own have about 500 and name files."""
+ALL_MESSAGES_BYTES = 12 * MESSAGE_BYTES
+"""Of all that is said of a frame: more than the notes that have room in `NOTE_BYTES` say."""
 NOTE_BYTES = 160
 MORE = "more"  # stands for the codes of a note that had no room
-STATUS = np.dtype(
-    [("ok", "?"), ("reason", "S64"), ("note", f"S{NOTE_BYTES}"), ("message", f"S{MESSAGE_BYTES}")]
-)
+
+
+def _status_type(width: int) -> np.dtype[np.void]:
+    """Of a row of the table of statuses, whose messages have so many bytes."""
+    return np.dtype([("ok", "?"), ("reason", "S64"), ("note", f"S{NOTE_BYTES}"), ("message", f"S{width}")])
+
+
+STATUS = _status_type(MESSAGE_BYTES)
 _STATUS_TYPE = h5t.py_create(STATUS)
 CHUNK_BYTES = 1 << 20
 QUALITY = "quality"
@@ -113,13 +125,32 @@ def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=True)
 
 
-def _clip(text: str, size: int) -> bytes:
-    """UTF-8 of at most `size` bytes; what is longer is cut after a word, and shows it."""
-    whole, more = text.encode(), " …".encode()
+def clipped(text: str, size: int) -> str:
+    """Text of at most `size` bytes of UTF-8; what is longer loses words from its middle, and shows it.
+
+    The end stays, for there stands what the reader should do.
+    """
+    whole, amid = text.encode(), " … ".encode()
     if len(whole) <= size:
-        return whole
-    kept = whole[: size - len(more)].decode(errors="ignore")
-    return (kept.rpartition(" ")[0] or kept).encode() + more
+        return text
+    half = (size - len(amid)) // 2
+    head, tail = (part.decode(errors="ignore") for part in (whole[:half], whole[-half:]))
+    head, tail = head.rpartition(" ")[0] or head, tail.partition(" ")[2] or tail
+    return head + amid.decode() + tail
+
+
+def message_width(messages: Iterable[str]) -> int:
+    """Bytes that a column of messages is wide: the same for every table in which nobody has more to say."""
+    longest = max((len(message.encode()) for message in messages), default=0)
+    return MESSAGE_BYTES * max(1, -(-longest // MESSAGE_BYTES))
+
+
+def joined_messages(before: str, now: str) -> str:
+    """What was said of a frame and what is said now: a stage repeats what those before it said, then adds to it."""
+    common = commonprefix([before, now])
+    if common not in (before, now):  # whole sentences
+        common = common[: common.rfind(". ") + 1]
+    return " ".join(filter(None, [before, now[len(common) :].strip()]))
 
 
 def joined_codes(codes: Iterable[str]) -> str:
@@ -148,8 +179,10 @@ def status_after(before: FrameStatus, status: FrameStatus, stage: str, shapes: b
         return before
     codes = [*before.note.split(","), *status.note.split(",")]
     if status.ok or shapes:
-        return replace(status, note=joined_codes(codes), message=status.message or before.message)
-    return FrameStatus(True, "", joined_codes([*codes, f"{stage}:{status.reason}"]), status.message)
+        said = joined_messages(before.message, status.message) if status.ok else status.message
+        return replace(status, note=joined_codes(codes), message=said)
+    said = joined_messages(before.message, status.message)
+    return FrameStatus(True, "", joined_codes([*codes, f"{stage}:{status.reason}"]), said)
 
 
 def chunk_shape(shape: tuple[int, ...], itemsize: int, rows: int | None = None) -> tuple[int, ...]:
@@ -235,14 +268,14 @@ def figures_in(handle: h5py.File) -> dict[str, h5py.Dataset]:
 
 
 def status_table(handle: h5py.File) -> NDArray[np.void]:
-    """The table of an opened checkpoint, (F,) as `STATUS`.
+    """The table of an opened checkpoint, (F,) as `STATUS`, whose messages may be wider.
 
     Raises:
         KeyError: there is none.
         OSError: it cannot be read.
     """
     dataset = h5d.open(handle.id, b"status")
-    if not dataset.get_type().equal(_STATUS_TYPE):  # of another version
+    if not dataset.get_type().equal(_STATUS_TYPE):  # of another version, or with more to say
         return np.asarray(handle["status"][:])
     # by itself: to find the type of a table out is most of what it takes to read it
     table = np.empty(dataset.shape, STATUS)
@@ -443,13 +476,14 @@ class CheckpointWriter:
 
     def reject(self, row: int, error: FrameRejected) -> None:
         """Mark a row as rejected; its arrays keep their fill value."""
-        self._status[row] = FrameStatus(False, error.reason, self._status[row].note, str(error))
+        said = clipped(str(error), ONE_MESSAGE_BYTES)
+        self._status[row] = FrameStatus(False, error.reason, self._status[row].note, said)
 
     def note(self, row: int, code: str, message: str) -> None:
         """Attach something a user should know to a row that is ok."""
         old = self._status[row]
         joined = joined_codes([*old.note.split(","), code])
-        said = message if not old.message else f"{old.message} {message}"
+        said = " ".join(filter(None, [old.message, clipped(message, ONE_MESSAGE_BYTES)]))
         self._status[row] = FrameStatus(old.ok, old.reason, joined, said)
 
     def array(self, name: str, data: ArrayLike, unit: str = "") -> None:
@@ -509,13 +543,14 @@ class CheckpointWriter:
     def _finish(self) -> None:
         if "frame" not in self._h5:
             raise CheckpointError("the stage declared no frames", where=self.attrs["item"])
-        table = np.zeros(len(self._status), STATUS)
-        for row, status in enumerate(self._status):
+        messages = [clipped(status.message, ALL_MESSAGES_BYTES) for status in self._status]
+        table = np.zeros(len(self._status), _status_type(message_width(messages)))
+        for row, (status, message) in enumerate(zip(self._status, messages, strict=True)):
             table[row] = (
                 status.ok,
                 status.reason.encode()[:64],
                 joined_codes(status.note.split(",")).encode(),
-                _clip(status.message, MESSAGE_BYTES),
+                message.encode(),
             )
         for dataset in self._row_datasets:  # in the order in which they were made, for the same reason
             dataset.flush()

@@ -22,7 +22,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 WORKSPACE = FOLDER
 FILE = click.Path(dir_okay=False, path_type=Path)
 RELEASE = click.Path(exists=True, dir_okay=False, path_type=Path)
-JSON = click.option("--json", "as_json", is_flag=True)
+JSON = click.option("--json", "as_json", is_flag=True, help="For programs.")
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace what is there.")
 PRESETS = ("fast", "default", "best")
 """Of `config.RunSection`, which is heavier than a help text may be."""

@@ -4,7 +4,8 @@ A checkpoint that was made from raw files carries their digests in its fingerpri
 beside it, so that an unchanged file is recognised without reading it again.  A file is remembered by the name
 under which it was asked for; where a symbolic link on the way leads is found out anew at every check.  Names that were
 looked for in a folder are remembered as `FOLDER//PATTERN`, in all folders below it as `FOLDER//**/PATTERN`, which no
-file can be called.
+file can be called; `FOLDER//**//PATTERN` are the folders in which such files lie, and
+`FOLDER///EXPRESSION` folders by their names.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import os
 import re
 import stat
 import unicodedata
+from collections.abc import Iterable
 from functools import lru_cache
+from glob import escape
 from pathlib import Path
 
 from mimicme.pipeline.errors import FrameRejected, InputError
@@ -27,6 +30,8 @@ OUTSIDE = "outside"
 
 _ATTEMPTS = 3  # at a file that changes while it is read
 _BELOW = "**/"  # begins a pattern that is looked for in all folders below one
+_FOLDERS = "**//"  # begins one of which the folders are told, and not the files
+_WORD = "/"  # begins a regular expression for names of folders
 _DEEPEST = 6  # folders below one
 _MOST_NAMES = 200_000  # of files and folders below one
 _READ_ONLY = (
@@ -56,6 +61,7 @@ class Sources:
         self.digests: dict[str, str] = {}
         self.stats: dict[str, tuple[int, int, str]] = {}
         self._listed: dict[str, tuple[str, ...]] = {}
+        self._folders = _Folders()
         self._named = Path(os.path.abspath(root))
 
     def inside(self, path: Path) -> Path:
@@ -96,12 +102,23 @@ class Sources:
         Raises:
             FrameRejected: `unsafe-path`.
         """
-        real = self.inside(folder)
-        key = f"{self._key(folder, real)}//{pattern}"
-        if key not in self._listed:
-            self._listed[key] = _names(real, pattern)
-            self.digests[key] = _digest_of(self._listed[key])
-        return self._listed[key]
+        key, found = self._listed_as(folder, pattern)
+        self.digests[key] = _digest_of(found)
+        return found
+
+    def names_among(self, folder: Path, wanted: Iterable[str], below: bool = False) -> tuple[str, ...]:
+        """Those of the names in a folder that are called like one of `wanted`, whatever their capitals.  Only whether
+        these are there is remembered: what else lies in it, other people's captures say, makes no difference.
+
+        Args:
+            wanted: without folders.
+            below: in the folders below it too, as `names_below`.
+
+        Raises:
+            FrameRejected: `unsafe-path`.
+        """
+        exact = "/".join(escape(name) for name in sorted(set(map(folded, wanted))))
+        return self.names(folder, (_BELOW if below else "") + exact)
 
     def names_below(self, folder: Path, pattern: str) -> tuple[str, ...]:
         """Paths of the files that fit a pattern in a folder and in those below it, to the sixth, relative to it, with
@@ -112,6 +129,40 @@ class Sources:
             FrameRejected: `unsafe-path`.
         """
         return self.names(folder, _BELOW + pattern)
+
+    def folders_below(self, folder: Path, pattern: str) -> tuple[str, ...]:
+        """The folders in which files of `names_below` lie, relative to `folder`, '' for that itself, in order.  Which
+        files these are makes no difference.
+
+        Raises:
+            FrameRejected: `unsafe-path`.
+        """
+        return self.names(folder, _FOLDERS + pattern)
+
+    def folders(self, folder: Path, word: re.Pattern[str]) -> tuple[str, ...]:
+        """The folders in a folder in whose names, `folded`, the expression finds something, in order; remembered as
+        `names` are.  Links are none of them.
+
+        Raises:
+            FrameRejected: `unsafe-path`.
+        """
+        return self.names(folder, _WORD + word.pattern)
+
+    def look(self, folder: Path, pattern: str) -> tuple[str, ...]:
+        """As `names`, and not remembered: who concludes something from it remembers what that follows from.
+
+        Raises:
+            FrameRejected: `unsafe-path`.
+        """
+        return self._listed_as(folder, pattern)[1]
+
+    def _listed_as(self, folder: Path, pattern: str) -> tuple[str, tuple[str, ...]]:
+        """What the names in a folder that fit a pattern are remembered by, and these names."""
+        real = self.inside(folder)
+        key = f"{self._key(folder, real)}//{pattern}"
+        if key not in self._listed:
+            self._listed[key] = self._folders.names(real, pattern)
+        return key, self._listed[key]
 
     def read(self, path: Path, max_bytes: int | None = None) -> bytes:
         """The whole file.
@@ -190,18 +241,65 @@ def _fitting(pattern: str) -> re.Pattern[str]:
     return re.compile("|".join(fnmatch.translate(part) for part in pattern.split("/")))
 
 
-def _names(real: Path, pattern: str) -> tuple[str, ...]:
-    if pattern.startswith(_BELOW):
-        return _names_below(real, pattern.removeprefix(_BELOW))
-    fits = _fitting(pattern)
+class _Folders:
+    """What lies in folders, listed once each: a sequence may ask a folder for the names of all its frames."""
+
+    def __init__(self) -> None:
+        self._lists: dict[tuple[Path, bool], list[str]] = {}
+        self._groups: dict[tuple[Path, bool], dict[str, list[str]]] = {}
+
+    def names(self, real: Path, pattern: str) -> tuple[str, ...]:
+        """See `Sources.names`."""
+        if pattern.startswith(_FOLDERS):
+            files = self.names(real, _BELOW + pattern.removeprefix(_FOLDERS))
+            return tuple(sorted({name.rpartition("/")[0] for name in files}))
+        if pattern.startswith(_WORD):
+            return _folders_in(real, re.compile(pattern.removeprefix(_WORD)))
+        below = pattern.startswith(_BELOW)
+        pattern = pattern.removeprefix(_BELOW)
+        key, listed = (real, below), self._listed(real, below)
+        exact = [_unescaped(part) for part in pattern.split("/")]
+        if None not in exact:
+            if key not in self._groups:
+                groups = self._groups[key] = {}
+                for name in listed:
+                    groups.setdefault(folded(name.rpartition("/")[2]), []).append(name)
+            return tuple(sorted({n for one in exact for n in self._groups[key].get(str(one), ())}))
+        fits = _fitting(pattern)
+        return tuple(sorted(n for n in listed if fits.match(folded(n.rpartition("/")[2]))))
+
+    def _listed(self, real: Path, below: bool) -> list[str]:
+        if (real, below) not in self._lists:
+            self._lists[real, below] = _below(real) if below else _in(real)
+        return self._lists[real, below]
+
+
+def _unescaped(pattern: str) -> str | None:
+    """The name that alone fits a pattern (`glob.escape`); None where several may."""
+    plain = re.sub(r"\[([*?[])\]", r"\1", pattern)
+    return plain if escape(plain) == pattern else None
+
+
+def _in(real: Path) -> list[str]:
     try:
-        return tuple(sorted(name for name in os.listdir(real) if fits.match(folded(name))))
+        return os.listdir(real)
+    except OSError:
+        return []
+
+
+def _folders_in(real: Path, word: re.Pattern[str]) -> tuple[str, ...]:
+    try:
+        with os.scandir(real) as entries:
+            found = [
+                e.name for e in entries if word.search(folded(e.name)) and e.is_dir(follow_symlinks=False)
+            ]
     except OSError:
         return ()
+    return tuple(sorted(found))
 
 
-def _names_below(real: Path, pattern: str) -> tuple[str, ...]:
-    fits = _fitting(pattern)
+def _below(real: Path) -> list[str]:
+    """The files in a folder and in those below it; none where there are too many."""
     found: list[str] = []
     seen, stack = 0, [""]
     while stack:
@@ -211,15 +309,15 @@ def _names_below(real: Path, pattern: str) -> tuple[str, ...]:
                 for entry in entries:
                     seen += 1
                     if seen > _MOST_NAMES:
-                        return ()
+                        return []
                     if entry.is_dir(follow_symlinks=False):
                         if before.count("/") < _DEEPEST and not entry.name.startswith("."):
                             stack.append(f"{before}{entry.name}/")
-                    elif fits.match(folded(entry.name)):
+                    else:
                         found.append(before + entry.name)
         except OSError:
             continue
-    return tuple(sorted(found))
+    return found
 
 
 def _digest_of(names: tuple[str, ...]) -> str:
@@ -231,10 +329,20 @@ def unchanged(root: Path, digests: dict[str, str], stats_json: str) -> bool:
     base = os.path.realpath(root)
     stats = json.loads(stats_json)
     folders: dict[str, str] = {}
-    return all(_same(base, name, digest, stats.get(name), folders) for name, digest in digests.items())
+    listed = _Folders()
+    return all(
+        _same(base, name, digest, stats.get(name), folders, listed) for name, digest in digests.items()
+    )
 
 
-def _same(base: str, name: str, digest: str, signature: list[object] | None, folders: dict[str, str]) -> bool:
+def _same(
+    base: str,
+    name: str,
+    digest: str,
+    signature: list[object] | None,
+    folders: dict[str, str],
+    lists: _Folders,
+) -> bool:
     """Args: folders: where each folder truly is, as far as it is known; the raw files of a checkpoint lie in few."""
     name, listed, pattern = name.partition("//")
     folder, _, own = name.rpartition("/")
@@ -246,7 +354,7 @@ def _same(base: str, name: str, digest: str, signature: list[object] | None, fol
     if real != base and not real.startswith(base.rstrip("/") + "/"):
         return digest == OUTSIDE
     if listed:
-        return digest == _digest_of(_names(Path(real), pattern))
+        return digest == _digest_of(lists.names(Path(real), pattern))
     try:
         found = os.stat(real)
     except OSError:

@@ -64,6 +64,7 @@ def written(
     times: tuple[float, ...] = TIMES,
     amounts: tuple[float, ...] | None = AMOUNTS,
     textured: tuple[int, ...] = (0, 1, 2, 3),
+    messages: tuple[str, ...] = (),
 ) -> Path:
     """A release of one sequence, frames 10 to 13; a landmark is absent in frame 11, all are in 13."""
     count = len(times)
@@ -102,5 +103,5 @@ def written(
         table["status"] = b"ok"
         if amounts:
             table["amount"] = amounts
-        sequence.quality(table, {}, [""] * count)
+        sequence.quality(table, {}, messages or [""] * count)
     return path

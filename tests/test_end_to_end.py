@@ -464,6 +464,10 @@ def test_a_run_of_nobody_ends_with_status_one_and_says_who_was_left_out(
     assert "Nobody is left to work on" in made.stdout and "Next:" not in made.stdout
     done = mimicme_here("run", tmp_path / "none", "--jobs", 0, code=1)
     assert "nobody is left in it" in done.stdout + done.stderr
+    status = f"mimicme status {tmp_path / 'none'}"  # `--failed` has no sequence to name
+    assert done.stdout.splitlines()[-1] == (
+        f"Exit status 1: no release written; `{status}` says who is left out and why."
+    )
     assert "'S000' is left out" in done.stdout + done.stderr
     assert "Run `mimicme run` first" not in mimicme_here("pack", tmp_path / "none", code=2).stderr
 

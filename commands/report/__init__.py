@@ -74,11 +74,13 @@ def report(
     Args:
         stages: all of them, in order of the flow.
         max_frames: pictures of a sequence.
-        progress: called with what is being made.
+        progress: called with what is being made, from the beginning on.
         jobs: processes that draw; 0 and 1: this one.
         views: how many of the worst sequences get a page in 3D; write_view: writes one.
     """
     stages = tuple(stages)
+    say = progress or _unheard
+    say("looking at what is out of date")
     outdated = read_outdated(workspace, stages)
     output.mkdir(parents=True, exist_ok=True)
     comparable = workspace.template.is_file()
@@ -99,14 +101,15 @@ def report(
         for sequence in catalogue.sequences
     ]
     made: list[Made] = []
+    say(f"0/{counted(len(todo), 'sequence')}")
     for one in _made(workspace, todo, jobs):
         made.append(one)
-        if progress:
-            progress(f"{len(made):,}/{counted(len(todo), 'sequence')}, {one.record.item}")
+        say(f"{len(made):,}/{counted(len(todo), 'sequence')}, {one.record.item}")
+    say("the pages over all sequences")
     remove_others(output, [one.record.item for one in made])
     records = [one.record for one in made]
     ranked = order(records)
-    shown_in_3d = _write_views(output, ranked, views, write_view, progress)
+    shown_in_3d = _write_views(output, ranked, views, write_view, say)
     for one, job in zip(made, todo, strict=True):
         if one.view != (one.record.item in shown_in_3d):
             render_files(workspace, job, one, one.record.item in shown_in_3d)
@@ -132,7 +135,16 @@ def report(
     return output / PAGE
 
 
-def report_for_others(workspace: Workspace, output: Path, stages: Iterable[Stage]) -> Path:
+def _unheard(_: str) -> None:
+    """Of progress that nobody asked for."""
+
+
+def report_for_others(
+    workspace: Workspace,
+    output: Path,
+    stages: Iterable[Stage],
+    progress: Callable[[str], None] | None = None,
+) -> Path:
     """Write a page without anybody in it into the folder `output`, and return its path: figures, fairness, methods.
 
     It has no pictures, no names of subjects or sequences, and nothing of fewer than `fairness.PRIVATE` people.
@@ -151,7 +163,11 @@ def report_for_others(workspace: Workspace, output: Path, stages: Iterable[Stage
             todo="Give a folder of its own with --output, or empty this one.",
         )
     stages = tuple(stages)
-    records = [read_item(workspace, sequence, stages) for sequence in workspace.sequences()]
+    records: list[ItemRecord] = []
+    sequences = workspace.sequences()
+    for sequence in sequences:
+        records.append(read_item(workspace, sequence, stages))
+        (progress or _unheard)(f"{len(records):,}/{counted(len(sequences), 'sequence')}, {sequence.item}")
     output.mkdir(parents=True, exist_ok=True)
     shown = [
         make_section("Quality", "quality", lambda: sections.quality(records, stages, private=PRIVATE)),
@@ -188,7 +204,7 @@ def _write_views(
     ranked: Sequence[ItemRecord],
     count: int,
     write_view: Callable[[Item, Path], None] | None,
-    progress: Callable[[str], None] | None,
+    progress: Callable[[str], None],
 ) -> set[Item]:
     """Write the pages in 3D of the worst sequences with a frame in use, and take away those of others."""
     chosen = [record for record in ranked if any(f.ok and f.quality for f in record.frames)]
@@ -196,8 +212,7 @@ def _write_views(
     written = set()
     for record in chosen:
         path = output / "views" / record.item.subject / f"{record.item.sequence}.html"
-        if progress:
-            progress(f"3D of {record.item}, score {sequence_badness(record).score:.2f}")
+        progress(f"3D of {record.item}, score {sequence_badness(record).score:.2f}")
         path.parent.mkdir(parents=True, exist_ok=True)
         assert write_view is not None
         write_view(record.item, path)

@@ -18,12 +18,12 @@ UNKNOWN_MM = 10.0
 seldom more than three such notes."""
 SUSPICIOUS = (
     "animation-unread", "another-face", "axes-mirrored", "cheek-slid", "ear-beside", "ear-draped",
-    "face-without-texture",
-    "few-landmarks-on-scan", "frame-repeated", "half-seen", "landmarks-by-hand-only", "landmarks-distrusted",
-    "landmarks-doubted", "landmarks-jump", "landmarks-left-out", "landmarks-not-compared", "landmarks-unsure",
-    "lids-folded", "lids-shut", "lips-apart", "mouth-askew", "mouth-misplaced", "neutral-odd", "not-skin",
-    "part-missing", "pose-by-landmarks", "surface-layers", "texture-ambiguous", "texture-drifts", "texture-empty",
-    "texture-relocated", "texture-repeated", "triangles-turned",
+    "face-without-texture", "few-landmarks-on-scan", "few-triangles", "frame-repeated", "half-seen",
+    "landmarks-by-hand-only", "landmarks-distrusted", "landmarks-doubted", "landmarks-jump",
+    "landmarks-left-out", "landmarks-not-compared", "landmarks-unsure", "lids-folded", "lids-shut",
+    "lips-apart", "mouth-askew", "mouth-misplaced", "neutral-odd", "not-skin", "part-missing",
+    "pose-by-landmarks", "surface-layers", "texture-ambiguous", "texture-drifts", "texture-empty",
+    "texture-relocated", "texture-repeated", "triangles-turned", "unused-vertices",
 )  # fmt: skip
 """Notes that often mean a bad result; so do those of a stage that rejected a frame whose vertices are good."""
 _REJECTED_BY = ("bake:", "project:")

@@ -35,6 +35,7 @@ class FrameRecord:
     """One frame: its last status over the stages that have seen it, and what they measured.
 
     Attributes:
+        said: what the stage said that noted it, by code of a note; `message` has all of it.
         verdict: of a person who looked: `good`, `bad` or nothing.
         given, found: landmarks by hand or by file, and by a detector; None of a frame that no stage looked for any on.
         by_surface: whether its pose was refined on the surface; None of a frame that was not aligned.
@@ -52,6 +53,7 @@ class FrameRecord:
     given: int | None = None
     found: int | None = None
     by_surface: bool | None = None
+    said: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -172,6 +174,8 @@ def _read_stage(record: ItemRecord, stage: Stage, checkpoint: Checkpoint) -> Non
         now = status_after(before, status, stage.name, stage.shapes)
         frame.stage = stage.name
         frame.ok, frame.reason, frame.note, frame.message = now.ok, now.reason, now.note, now.message
+        fresh = [code for code in now.note.split(",") if code not in before.note.split(",")]
+        frame.said |= dict.fromkeys(fresh, now.message.removeprefix(before.message).strip())
     for name, figure in sorted(checkpoint.quality.items()):
         record.units[name] = figure.unit
         for number, value in zip(numbers, figure.values, strict=True):

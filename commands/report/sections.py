@@ -79,7 +79,8 @@ class Outdated:
 
 @dataclass(frozen=True)
 class CodeGroup:
-    """Frames with one code, a reason of rejection or a note; `message`: what is said of the first of them."""
+    """Frames with one code, a reason of rejection or a note; `message`: what is said of one of them, for this code as
+    far as that can be told apart: of the frame with the fewest codes."""
 
     code: str
     frames: int
@@ -231,6 +232,12 @@ def rejections(records: Iterable[ItemRecord]) -> Rejections:
     return Rejections(_causes(failures), _code_groups(reasons), _code_groups(notes))
 
 
+def _example(code: str, frames: Sequence[FrameRecord]) -> str:
+    """What a code means, in the words that are said of a frame that has it."""
+    frame = min(frames, key=lambda frame: frame.note.count(",") if frame.ok else 0)
+    return (frame.said.get(code) if frame.ok else None) or frame.message
+
+
 def _code_groups(groups: Mapping[str, Sequence[tuple[ItemRecord, FrameRecord]]]) -> list[CodeGroup]:
     return [
         CodeGroup(
@@ -238,7 +245,7 @@ def _code_groups(groups: Mapping[str, Sequence[tuple[ItemRecord, FrameRecord]]])
             len(found),
             len({record.item for record, _ in found}),
             listed((f"{record.item} {frame.number}" for record, frame in found), 4),
-            found[0][1].message,
+            _example(code, [frame for _, frame in found]),
         )
         for code, found in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
     ]

@@ -24,7 +24,8 @@ def bin_edges(values: ArrayLike) -> Floats:
 
 
 def histogram(values: ArrayLike, width: int = 180, height: int = 34, figure: str = "") -> Markup:
-    """A small histogram as SVG, from the smallest value to the largest.
+    """A small histogram as SVG, from the smallest value to the largest; of values that are all the same one bar that
+    says so.
 
     Args:
         values: (n,) finite, at least one.
@@ -33,6 +34,15 @@ def histogram(values: ArrayLike, width: int = 180, height: int = 34, figure: str
     """
     edges = bin_edges(values)
     low, high = float(edges[0]), float(edges[-1])
+    role = "group" if figure else "img"  # the links of an image are not read out
+    if not np.ptp(np.asarray(values, np.float64)):
+        count = np.size(values)
+        every = f"{format_number(low)}: " + ("1 frame" if count == 1 else f"all {count:,} frames")
+        bar = f'<rect x="{(width - 8) / 2:.1f}" y="0" width="8" height="{height}"/>'
+        around = f'<rect class="all" x="0" y="0" width="{width}" height="{height}"/>'
+        one = _linked(bar, around, f"#bar={quote(figure)}/0" if figure else "", every)
+        label = f'<text x="{width / 2:.0f}" y="{height + 11}" text-anchor="middle">{escape(every)}</text>'
+        return mark_safe(f'<svg width="{width}" height="{height + 14}" role="{role}">{one}{label}</svg>')
     counts, _ = np.histogram(np.asarray(values, np.float64), edges)
     step, top = width / BINS, max(int(counts.max()), 1)
     # few of many are seen too
@@ -48,9 +58,7 @@ def histogram(values: ArrayLike, width: int = 180, height: int = 34, figure: str
         if h
     )
     ends = f'<text x="0" y="{height + 11}">{format_number(low)}</text>'
-    if np.ptp(np.asarray(values, np.float64)) > 0:
-        ends += f'<text x="{width}" y="{height + 11}" text-anchor="end">{format_number(high)}</text>'
-    role = "group" if figure else "img"  # the links of an image are not read out
+    ends += f'<text x="{width}" y="{height + 11}" text-anchor="end">{format_number(high)}</text>'
     return mark_safe(f'<svg width="{width}" height="{height + 14}" role="{role}">{bars}{ends}</svg>')
 
 

@@ -34,6 +34,7 @@ class ModelSource:
     """
 
     reviewed = False
+    left_out = ""
 
     def __init__(self, path: Path, components: int = COMPONENTS) -> None:
         model = read_model(path)

@@ -25,6 +25,7 @@ from mimicme.pipeline.review import Place, Review, read_corrections, rejection, 
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.workspace import Workspace
+from mimicme.pipeline.workspace.beside import all_kept_out, kept_out_by_now, kept_out_sentence
 
 if TYPE_CHECKING:
     from mimicme.commands.view.corrections import GivenPoints
@@ -85,6 +86,10 @@ class Source(Protocol):
         """Whether verdicts can be given here."""
 
     @property
+    def left_out(self) -> str:
+        """A sentence on who must not be shown; empty: everybody may."""
+
+    @property
     def shapes(self) -> tuple[ShapeGroup, ...]:
         """What moves the mesh, besides going through frames."""
 
@@ -125,6 +130,7 @@ class WorkspaceSource:
     """
 
     reviewed = True
+    left_out = ""
     shapes: tuple[ShapeGroup, ...] = ()
 
     def __init__(self, workspace: Workspace, stages: Iterable[Stage]) -> None:
@@ -354,7 +360,14 @@ def read_frame(paths: dict[str, Path], number: int, stages: Sequence[Stage]) -> 
 
 
 class ReleaseSource:
-    """The frames of a release: registered meshes, textures and landmarks; it has no scans."""
+    """The frames of a release: registered meshes, textures and landmarks; it has no scans.
+
+    Who must not be in it any more, by the workspace in whose folder it lies, is left out, as `export` does.
+
+    Raises:
+        UsageError: nobody may be in it any more.
+        MimicmeError: the workspace or its table cannot be read: nobody can say then.
+    """
 
     reviewed = False
     shapes: tuple[ShapeGroup, ...] = ()
@@ -365,7 +378,11 @@ class ReleaseSource:
         self._release = Release(path)
         self.title = path.name
         self.template = self._release.template
-        self._infos = self._release.sequences()
+        kept_out = kept_out_by_now(path, self._release.subjects)
+        self._infos = [one for one in self._release.sequences() if one.item.subject not in kept_out]
+        if kept_out and not self._infos:
+            raise all_kept_out(path, len(kept_out))
+        self.left_out = f"{kept_out_sentence(len(kept_out))}." if kept_out else ""
         self.items = [info.item for info in self._infos]
         self._reading = threading.Lock()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import locale
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from glob import escape
 from itertools import islice
@@ -20,8 +20,6 @@ from urllib.parse import quote, unquote
 from mimicme.pipeline.captures.texture_search import (
     IMAGE_FILES,
     MESH_FILES,
-    by_name,
-    by_stem,
     images_elsewhere,
     mesh_names,
     of_colors,
@@ -40,7 +38,6 @@ _ENCODINGS = (
 )  # fmt: skip
 """What the bytes of a name are tried in, where no file has the name as it was read."""
 
-_TEXTURE_FILES = f"{IMAGE_FILES}/*.mtl"
 _LONGEST = 4096  # bytes of a path
 _LONGEST_PART = 255
 _TOLD = 80  # characters of a name in a sentence
@@ -155,21 +152,25 @@ class References:
     def images_beside(self) -> Reference:
         """The one image that must be the mesh's, though no name says so: the only one with its stem, or the only one
         of colours in its folder, where that has no other mesh, or none whose name or number is in the image's."""
-        names = self._sources.names(self._folder, IMAGE_FILES)
         mesh = stem(self._mesh.name)
-        own = list(self._files(by_stem(names).get(mesh, [])))
+        called = (mesh + ending for ending in ENDINGS)
+        own = list(self._files(self._sources.names_among(self._folder, called)))
         if len(own) > 1:
             return _ambiguous(self._mesh.stem, "image of the mesh", [Path(n) for n in own])
         if own:
             return Reference(self._folder / own[0], "texture-beside", f"'{told(own[0])}' has the mesh's name")
-        colors = list(islice(self._files(of_colors(names)), 2))
-        meshes = mesh_names(self._sources.names(self._folder, MESH_FILES))
-        if len(colors) != 1 or meshes.is_anothers(stem(colors[0]), mesh):
+        colors = list(islice(self._files(of_colors(self._sources.look(self._folder, IMAGE_FILES))), 2))
+        if len(colors) > 1:  # and there is none to be taken, whatever else lies there
+            self._sources.names_among(self._folder, colors)
+            return Reference(None)
+        self._sources.names(self._folder, IMAGE_FILES)
+        meshes = mesh_names(self._sources.names(self._folder, MESH_FILES)) if colors else None
+        if meshes is None or meshes.is_anothers(stem(colors[0]), mesh):
             return Reference(None)
         said = f"'{told(colors[0])}' is the only image in the mesh's folder"
         return Reference(self._folder / colors[0], "texture-beside", said)
 
-    def _files(self, names: list[str]) -> Iterator[str]:
+    def _files(self, names: Iterable[str]) -> Iterator[str]:
         """Those of names in the mesh's folder that are files."""
         return (name for name in names if self._is_file(self._folder / name))
 
@@ -269,10 +270,7 @@ class References:
     def _alike(self, folder: Path, name: str, fits: Callable[[Path], bool]) -> list[Path]:
         """What a folder has under a name: as written, else whatever its capitals."""
         wanted = folded(name)
-        # one list for all textures of a folder, however many are looked for
-        texture = wanted.endswith((*ENDINGS, ".mtl"))
-        names = self._sources.names(folder, _TEXTURE_FILES if texture else escape(wanted))
-        places = [folder / n for n in by_name(names).get(wanted, []) if fits(folder / n)]
+        places = [folder / n for n in self._sources.names_among(folder, [wanted]) if fits(folder / n)]
         return [folder / name] if folder / name in places else places
 
     def _is_file(self, path: Path) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,7 @@ from mimicme.pipeline.sources import Sources, folded
 
 IMAGE_FILES = "/".join(f"*{ending}" for ending in sorted(ENDINGS))
 MESH_FILES = "/".join(f"*.{ending}" for ending in sorted(EXTENSIONS))
-_ALL_FILES = "/".join([IMAGE_FILES, MESH_FILES, *(f"*.{ending}" for ending in UNREAD_MESHES)])
+_ALL_MESHES = "/".join([MESH_FILES, *(f"*.{ending}" for ending in UNREAD_MESHES)])
 
 OTHER_MAPS = re.compile(
     r"(?:^|[^a-z])(?:normals?|nrm|nor|bump|disp|displacement|height|spec|specular|rough|roughness|gloss|glossiness"
@@ -90,24 +90,6 @@ def mesh_names(names: tuple[str, ...]) -> MeshNames:
 
 
 @lru_cache(maxsize=16)
-def by_name(names: tuple[str, ...]) -> dict[str, list[str]]:
-    """Names in the order given, by their `folded` last part."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(folded(name.rpartition("/")[2]), []).append(name)
-    return groups
-
-
-@lru_cache(maxsize=16)
-def by_stem(names: tuple[str, ...]) -> dict[str, list[str]]:
-    """Names in the order given, by their `stem`."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(stem(name), []).append(name)
-    return groups
-
-
-@lru_cache(maxsize=16)
 def of_colors(names: tuple[str, ...]) -> list[str]:
     """Names of images that do not say that they hold something else than colours."""
     return [name for name in names if not OTHER_MAPS.search(stem(name))]
@@ -130,13 +112,15 @@ class Elsewhere:
 
 
 def images_elsewhere(mesh: Path, names: Iterable[str], sources: Sources) -> Elsewhere:
-    """Images of a name below the mesh's folder, and below the uppermost folder of the captures that it lies in.
+    """Images of a name below the mesh's folder, and around it, up to the uppermost folder of the captures that it lies
+    in.
 
     The mesh's own can be one in a folder below the mesh's that has no meshes; one in a folder above, which has none
     either; and one in a folder of textures beside the mesh's folder, or beside one above.  Whatever lies above or
     beside has no number in its name, unless no other folder there has meshes: other sequences have frames of the same
-    numbers.  Images in the capture folder itself are told alone, and its other folders, which are other people's,
-    are not looked at; where the mesh lies in it, only its folders of textures are.
+    numbers.  Images in the capture folder itself, and those in the folders beside the mesh's, are told alone; other
+    folders, which are other people's, are not looked at; where the mesh lies in the capture folder, only its folders of
+    textures are.
 
     Args:
         names: what the image's name, without folders, may read.
@@ -144,41 +128,64 @@ def images_elsewhere(mesh: Path, names: Iterable[str], sources: Sources) -> Else
     Raises:
         FrameRejected: `unsafe-path`.
     """
-    wanted = {folded(name) for name in names}
     place = sources.inside(mesh.parent).relative_to(sources.root).parts
     top = sources.root.joinpath(*place[:1])
-    files = sources.names_below(top, _ALL_FILES)
-    images = [name for last in sorted(wanted) for name in by_name(files).get(last, [])]
+    wanted = [name for name in names if folded(name).endswith((*ENDINGS,))]
     folder = "/".join(place[1:])
-    images = [name for name in images if _folder_of(name) != folder]
-    if not place:
-        images = [name for name in images if _TEXTURE_FOLDERS.search(folded(name.partition("/")[0]))]
-    own: list[str] = []
-    if images:
-        beside = mesh_names(sources.names(mesh.parent, MESH_FILES))
-        search = _Search(folder, place, stem(mesh.name), beside, _folders_with_meshes(files))
-        own = [name for name in images if search.is_own(name)]
+    search = _Search(folder, place, stem(mesh.name), mesh.parent, top, sources)
+    images = sorted(set(search.images(wanted)))
+    own = [name for name in images if search.is_own(name)]
     others = [name for name in images if name not in own]
     before = "".join(f"{part}/" for part in place[:1])
-    above = [n for n in sources.names(sources.root, IMAGE_FILES) if folded(n) in wanted] if place else []
-    return Elsewhere([before + name for name in own], [before + name for name in others] + above)
+    above = sources.names_among(sources.root, wanted) if place else ()
+    return Elsewhere([before + name for name in own], [before + name for name in others] + list(above))
 
 
 @dataclass(frozen=True)
 class _Search:
-    """Folders are paths below the uppermost one, '' for that itself.
+    """Folders are paths below the uppermost one, '' for that itself.  No more is asked of them than an answer takes:
+    what is asked is remembered, and another file there would make the frame anew.
 
     Attributes:
         folder: the mesh's; place: names of the folders on the way from the captures to it.
-        mesh: the mesh's `stem`; beside: the meshes in its folder.
-        with_meshes: folders that hold meshes.
+        mesh: the mesh's `stem`; parent: its folder.
+        top: the uppermost folder.
     """
 
     folder: str
     place: tuple[str, ...]
     mesh: str
-    beside: MeshNames
-    with_meshes: frozenset[str]
+    parent: Path
+    top: Path
+    sources: Sources
+
+    def images(self, wanted: list[str]) -> Iterator[str]:
+        """Where images of a name lie that may be the mesh's, and those beside its folder that are told alone."""
+        here = f"{self.folder}/" if self.folder else ""
+        if not self.place:
+            for child in self._texture_folders(""):
+                yield from self._names(child, wanted, below=True)
+            return
+        for name in self._names(self.folder, wanted, below=True):
+            if _folder_of(name) != self.folder:
+                yield name
+        while here:
+            above = _folder_of(here.rstrip("/"))
+            yield from self._names(above, wanted)
+            for child in self._texture_folders(above):
+                yield from self._names(child, wanted)
+            here = f"{above}/" if above else ""
+        if self.folder:
+            beside = self._names(_folder_of(self.folder), wanted, below=True)
+            yield from (name for name in beside if _folder_of(name) != self.folder)
+
+    def _names(self, folder: str, wanted: list[str], below: bool = False) -> list[str]:
+        before = f"{folder}/" if folder else ""
+        return [before + name for name in self.sources.names_among(self.top / folder, wanted, below)]
+
+    def _texture_folders(self, folder: str) -> list[str]:
+        before = f"{folder}/" if folder else ""
+        return [before + name for name in self.sources.folders(self.top / folder, _TEXTURE_FOLDERS)]
 
     def is_own(self, image: str) -> bool:
         """Whether an image that lies in another folder can only be the mesh's."""
@@ -189,34 +196,37 @@ class _Search:
         if _is_below(folder, self.folder):
             inner = parts[len(self.folder.split("/")) if self.folder else 0 :]
             first = "/".join(folder.split("/")[: len(parts) - len(inner) + 1])
-            if self._has_meshes(first):
+            if self._with_meshes(first):
                 return False
-            foreign = any(self.beside.is_anothers(part, self.mesh) for part in inner)
-            return not foreign or self.beside.is_own(stem(image), self.mesh)
+            if stem(image) == self.mesh:
+                return True
+            foreign = any(self._beside.is_anothers(part, self.mesh) for part in inner)
+            return not foreign or self._beside.is_own(stem(image), self.mesh)
         if _is_below(self.folder, folder):
-            return folder not in self.with_meshes and self._is_shared(image, folder)
+            return "" not in self._with_meshes(folder) and self._is_shared(image, folder)
         above = _folder_of(folder)
         if not _is_below(self.folder, above) or not _TEXTURE_FOLDERS.search(parts[-1]):
             return False
-        return not self._has_meshes(folder) and self._is_shared(image, above)
+        return not self._with_meshes(folder) and self._is_shared(image, above)
 
-    def _has_meshes(self, folder: str) -> bool:
-        """Whether a folder, or one below it, has meshes."""
-        return any(one == folder or _is_below(one, folder) for one in self.with_meshes)
+    @property
+    def _beside(self) -> MeshNames:
+        """The meshes in the mesh's folder."""
+        return mesh_names(self.sources.names(self.parent, MESH_FILES))
+
+    def _with_meshes(self, folder: str) -> tuple[str, ...]:
+        """The folders with meshes among a folder and those below it, relative to it."""
+        return self.sources.folders_below(self.top / folder, _ALL_MESHES)
 
     def _is_shared(self, image: str, above: str) -> bool:
         """Whether an image beside or above the mesh's folder is no other mesh's below `above`."""
-        if all(one == self.folder for one in self.with_meshes if one == above or _is_below(one, above)):
-            return not self.beside.is_anothers(stem(image), self.mesh)
+        before = f"{above}/" if above else ""
+        if all((before + one).rstrip("/") == self.folder for one in self._with_meshes(above)):
+            return stem(image) == self.mesh or not self._beside.is_anothers(stem(image), self.mesh)
         text = stem(image)
         for part in map(folded, self.place):
             text = text if part.isdigit() else text.replace(part, "")
         return not re.search(r"\d", text)
-
-
-@lru_cache(maxsize=16)
-def _folders_with_meshes(files: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(_folder_of(name) for name in files if not folded(name).endswith((*ENDINGS,)))
 
 
 def _folder_of(name: str) -> str:

@@ -36,6 +36,17 @@ from mimicme.pipeline.geometry.polygons import rings
 # Scans leave well under 1 % unused; a file cut at a random place of its face list leaves more almost always.
 TRUNCATED_UNUSED_SHARE = 0.05
 
+_ANNOUNCED = re.compile(
+    rb"#+ *(?:(?:number of +)?(?P<named>vertices|verts|faces|triangles|polygons|(?:vertex|face) count)"
+    rb" *[:=]? *(?P<n>\d{1,9})"
+    rb"|(?P<m>\d{1,9}) +(?P<of>vertices|vertex positions|verts|faces|triangles|polygons))\s*",
+    re.IGNORECASE,
+)
+"""How many there are, as MeshLab (`# Vertices: 8`), ZBrush (`#Vertex Count 8`) and 3ds Max (`# 8 vertices`) say it."""
+_ANNOUNCING = (
+    40  # comments at either end of a file that are looked at; painted files have one every few vertices
+)
+
 Bytes = NDArray[np.uint8]
 
 _SPACE, _NEWLINE, _SLASH = 32, 10, 47
@@ -78,6 +89,8 @@ def read_obj(data: bytes, name: str) -> MeshFile:
         raise fail("empty-file", "the file holds no vertex", name)
     if len(v_lines) > MAX_VERTICES or len(vt_lines) > 3 * MAX_TRIANGLES:
         raise fail("too-large", "the mesh is too large", name, seen=f"{len(v_lines):,} vertices")
+    announced = _announced(lines, kinds)
+    _check_announced(announced.get("vertices", 0), len(v_lines), "vertices", name)
 
     rows, widths = _number_rows(context, v_lines, 1, least=3)
     vertices = np.stack([rows[widths.start + k] for k in range(3)], axis=1)
@@ -96,6 +109,7 @@ def read_obj(data: bytes, name: str) -> MeshFile:
             reason, what = ("truncated", "the file ends before its first triangle")
         raise fail(reason, what, name, seen=f"{len(vertices):,} vertices")
     faces, uv_faces, owner = _obj_faces(context, f_lines, v_lines, vt_lines)
+    _check_announced(announced.get("faces", 0), max(len(f_lines), len(faces)), "faces", name)
     uv_absent = 0 if uv_faces is None else int((uv_faces == _ABSENT).any(axis=1).sum())
     check_vertices(
         vertices, name, faces, lambda k: f"line {v_lines[k] + 1}: {context.text_of(int(v_lines[k]))}"
@@ -192,6 +206,37 @@ def _line_kinds(lines: _Lines) -> Bytes:
     kinds[(first == b"v"[0]) & (second == b"n"[0])] = b"#"[0]  # normals are computed, never read
     kinds[(first == b"#"[0]) | (first == _NEWLINE)] = b"#"[0]
     return kinds
+
+
+def _announced(lines: _Lines, kinds: Bytes) -> dict[str, int]:
+    """How many vertices and faces the file says that it has, or a part of it: the largest number of each."""
+    comments = np.flatnonzero((kinds == b"#"[0]) & (lines.text[lines.start] == b"#"[0]))
+    if len(comments) > 2 * _ANNOUNCING:
+        comments = np.concatenate([comments[:_ANNOUNCING], comments[-_ANNOUNCING:]])
+    found: dict[str, int] = {}
+    for line in comments:
+        said = _ANNOUNCED.fullmatch(lines.text[lines.start[line] : lines.end[line]].tobytes())
+        if said:
+            what = "vertices" if (said["named"] or said["of"]).lower().startswith(b"vert") else "faces"
+            found[what] = max(found.get(what, 0), int(said["n"] or said["m"]))
+    return found
+
+
+def _check_announced(announced: int, found: int, what: str, name: str) -> None:
+    """A file that was cut between two lines looks whole but for this.
+
+    Raises:
+        MeshFileError: `truncated`.
+    """
+    if announced > found:
+        raise fail(
+            "truncated",
+            f"the file has fewer {what} than a comment in it announces",
+            name,
+            seen=f"{found:,}",
+            expected=f"{announced:,}",
+            todo="Copy or export the frame again; if the file is whole, take the comment out of it.",
+        )
 
 
 class _Widths(NamedTuple):

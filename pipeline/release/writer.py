@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mimicme.pipeline.captures.metadata import UNKNOWN
-from mimicme.pipeline.checkpoint import MESSAGE_BYTES
+from mimicme.pipeline.checkpoint import ALL_MESSAGES_BYTES, clipped, message_width
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.formats.map_coding import Coding, write_coding
 from mimicme.pipeline.items import Item, times_of
@@ -466,6 +466,7 @@ class SequenceWriter:
         figures = [n for n in table.dtype.names or () if table.dtype[n].kind == "f"]
         unit = json.dumps({n: units.get(n, "1") for n in figures})
         create_dataset(self._group, "quality", table.shape, table.dtype, unit, level=level)[...] = table
-        kind = h5py.string_dtype("utf-8", MESSAGE_BYTES)
-        text = [m.encode()[:MESSAGE_BYTES].decode(errors="ignore").encode() for m in messages]
-        create_dataset(self._group, "message", (self._n,), kind, "", level=level)[...] = np.array(text, kind)
+        said = [clipped(m, ALL_MESSAGES_BYTES) for m in messages]
+        kind = h5py.string_dtype("utf-8", message_width(said))
+        text = np.array([m.encode() for m in said], kind)
+        create_dataset(self._group, "message", (self._n,), kind, "", level=level)[...] = text

@@ -10,6 +10,7 @@ from typing import Any
 
 from mimicme.pipeline.errors import CheckpointError
 from mimicme.pipeline.items import Item
+from mimicme.pipeline.run.findings import new_findings
 from mimicme.pipeline.run.parts import failed
 from mimicme.pipeline.run.plan import ItemState, Plan
 from mimicme.pipeline.run.pool import Killed
@@ -19,6 +20,9 @@ from mimicme.pipeline.run.work import Job, Outcome
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.whole_file import write_whole
 from mimicme.pipeline.workspace import Workspace
+
+MOST_FINDINGS = 1000
+"""Of a stage that is not over, kept for a run that is interrupted: at its end all are read from what was made."""
 
 
 class Outcomes:
@@ -79,6 +83,8 @@ class Outcomes:
             summary = self.plan.index.read(job.path)
         result.made_ok += summary.ok if summary else 0
         result.made_rejected += summary.rejected if summary else 0
+        if summary and summary.rejected and len(result.made_findings) < MOST_FINDINGS:
+            result.made_findings += new_findings(self.plan, stage, item)[0]
         self.log.write(
             "item",
             stage=stage.name,

@@ -69,7 +69,8 @@ class StageResult:
         frames_ok, frames_rejected: over the items that are done or skipped; a frame that an earlier stage rejected is
             one of the rejected.
         newly_rejected: frames that this stage was the first to reject.
-        made_ok, made_rejected: frames of the items that are done, while the stage is not over.
+        made_ok, made_rejected: frames of the items that were made, while the stage is not over.
+        made_findings: a sentence for each of these that this stage was the first to reject, the first of them.
         seconds: of all workers together; of a stage of scope `everything`, of the run.
         cpu_s: of a stage of scope `everything`: CPU seconds of this process.
         findings: a sentence for each failed item and each frame this stage was the first to reject.
@@ -87,6 +88,7 @@ class StageResult:
     newly_rejected: int = 0
     made_ok: int = 0
     made_rejected: int = 0
+    made_findings: list[str] = field(default_factory=list)
     seconds: float = 0.0
     cpu_s: float = 0.0
     findings: list[str] = field(default_factory=list)

@@ -414,9 +414,13 @@ class _Run:
         return path
 
     def _tell_what_was_done(self) -> None:
-        """The table of a run that is interrupted; the frames of stages that were not over were not counted."""
+        """The table of a run that is interrupted; of stages that were not over, the frames of what was made."""
         told = {result.stage for result in self.account.results}
-        self.account.results += [result for name, result in self._going.items() if name not in told]
+        for name, result in self._going.items():
+            if name not in told:
+                result.frames_ok, result.frames_rejected = result.made_ok, result.made_rejected
+                result.findings = sorted({*result.findings, *result.made_findings})
+                self.account.results.append(result)
         if any(r.done or r.skipped or r.failed for r in self.account.results):
             self._print_summary()
 

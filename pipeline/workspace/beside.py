@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from mimicme.pipeline.errors import UsageError, counted
 from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
 
 
@@ -31,3 +32,28 @@ def kept_out_by_now(release: str | Path, subjects: Iterable[str]) -> frozenset[s
     """
     workspace = workspace_beside(release)
     return frozenset() if workspace is None else workspace.kept_out(subjects)
+
+
+def all_kept_out(release: str | Path, subjects: int) -> UsageError:
+    """That nobody who is asked for may be in a release any more.
+
+    Args:
+        subjects: how many are asked for.
+    """
+    workspace = workspace_beside(release)
+    again = "mimicme run" if workspace is None else workspace.command("run", given=workspace.last_overrides())
+    return UsageError(
+        "by now the workspace keeps all of these subjects out of its release: the table of subjects refuses them, "
+        "or they have withdrawn",
+        where=release,
+        seen=counted(subjects, "subject"),
+        todo=f"`{again}` packs the release without them.",
+    )
+
+
+def kept_out_sentence(subjects: int) -> str:
+    """That some of a release were left out, without a full stop."""
+    return (
+        f"{counted(subjects, 'subject is', 'subjects are')} left out, whom the workspace of this release keeps out by "
+        "now: `mimicme run` packs it without them"
+    )

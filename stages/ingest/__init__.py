@@ -15,6 +15,7 @@ Fails   the sequence, when its unit cannot be told.  A frame, with
             unit-mismatch     another size or scale than its sequence, or than a head
             unreadable        the disk or the memory failed
             degenerate        nothing left after cleaning
+            truncated         many of its vertices have no triangle, and none of its sequence's other frames is so
         or one of the codes in `pipeline.formats.mesh_file`; of a recording
             depth-recipe      its `rgbd.toml` cannot be used
             depth-image       a depth picture is damaged, or another than `rgbd.toml` says
@@ -22,12 +23,13 @@ Fails   the sequence, when its unit cannot be told.  A frame, with
             depth-empty       nothing of a head's size is in it
 Notes   on a frame that is ok: no-texture, texture-missing, texture-outside, texture-ambiguous, texture-unreadable,
         texture-relocated, texture-beside, texture-turned, texture-transparent, no-uv, textures-joined, unused-vertices,
-        triangles-turned, axes-mirrored, frame-repeated, texture-repeated, animation-unread, uv-absent, surface-layers.
+        triangles-turned, axes-mirrored, frame-repeated, texture-repeated, animation-unread, uv-absent, surface-layers,
+        few-triangles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -113,6 +115,10 @@ class IngestSettings:
 
 # A file cut between two lines looks whole; whole scans leave well under 1 % of their vertices unused.
 UNUSED_SHARE = 0.05
+# Between two frames of one scanner a face's triangles differ by some per cent; a hand or a turn away costs a third.
+FEW_TRIANGLES = 0.6
+# Frames by which a sequence tells what its frames are like.
+LIKE_FRAMES = 3
 # Scanners leave a few triangles the wrong way round on every frame, at the borders of holes.
 TURNED_SHARE = 0.01
 LAYERS_SHARE = 0.03
@@ -140,6 +146,7 @@ class RawFrame:
 
     Attributes:
         mesh: cleaned; triangles carry `material` (t,) along.
+        triangles: how many the file has.
         found: the file's own description: materials, textures.
         report: what cleaning removed.
         evidence: of its unit and axes.
@@ -157,6 +164,7 @@ class RawFrame:
     evidence: units.Evidence
     unused_share: float
     turned_share: float
+    triangles: int
     notes: tuple[Note, ...] = ()
     upright: str = ""
     layers: tuple[float, float] = (0.0, 0.0)
@@ -217,10 +225,60 @@ def read_frame(
         units.gather(mesh, landmarks, inward),
         unused_share,
         turned_share,
+        len(found.mesh.faces),
         () if recorded is None else tuple(recorded.notes),
         "" if recorded is None else UP_HOW.format(recorded.recipe.up),
         layers,
     )
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What the first frames of a sequence that were read are like, by their medians; how many they are.
+
+    Attributes:
+        unused_share, triangles: see `RawFrame`.
+    """
+
+    frames: int
+    unused_share: float
+    triangles: float
+
+    @classmethod
+    def of(cls, read: Sequence[RawFrame]) -> Usual:
+        if not read:
+            return cls(0, 0.0, 0.0)
+        return cls(
+            len(read),
+            float(np.median([raw.unused_share for raw in read])),
+            float(np.median([raw.triangles for raw in read])),
+        )
+
+    def notes_of(self, raw: RawFrame) -> list[Note]:
+        """What a frame lacks that its sequence's other frames have: a file that was cut between two lines looks whole.
+
+        Raises:
+            FrameRejected: `truncated`.
+        """
+        notes: list[Note] = []
+        if raw.unused_share > UNUSED_SHARE:
+            if self.frames >= LIKE_FRAMES and self.unused_share <= UNUSED_SHARE / 5:
+                raise FrameRejected(
+                    "truncated",
+                    "vertices of the file have no triangle, and those of its sequence's other frames have",
+                    seen=f"{raw.unused_share:.0%} of them",
+                    expected=f"at most {UNUSED_SHARE:.0%}",
+                    todo="The file was cut: copy it again. If it is whole, export it without unused vertices.",
+                )
+            cut = f"{raw.unused_share:.0%} of the file's vertices have no triangle: if it was cut, copy it again."
+            notes.append(("unused-vertices", cut))
+        if self.frames >= LIKE_FRAMES and raw.triangles < FEW_TRIANGLES * self.triangles:
+            few = (
+                f"The file has {raw.triangles:,} triangles, and its sequence's frames about {self.triangles:,.0f}: "
+                "is a piece of the face missing, or was the file cut? Then copy it again, or call the frame bad."
+            )
+            notes.append(("few-triangles", few))
+        return notes
 
 
 def _clean(found: MeshFile, settings: IngestSettings) -> tuple[Mesh, Ints, CleanReport]:
@@ -276,6 +334,7 @@ def compute(task: Task[IngestSettings], out: CheckpointWriter) -> None:
         if raw is not None:
             read[row] = raw
     evidence = [read[row].evidence for row in sorted(read)]
+    usual = Usual.of(list(read.values()))
     upright = next((raw.upright for raw in read.values() if raw.upright), "")
     unit, axes = _decided(task.captures, evidence, upright, str(task.sequence.item))
     file_from_scan = units.file_from_scan(unit, axes, evidence)
@@ -291,7 +350,7 @@ def compute(task: Task[IngestSettings], out: CheckpointWriter) -> None:
             raw = _guarded(out, row, partial(read_frame, frame, out.sources, settings, None))
         if raw is None:
             continue
-        done = _guarded(out, row, partial(_finish, frame, raw, out.sources, task, evidence, unit))
+        done = _guarded(out, row, partial(_finish, frame, raw, out.sources, task, evidence, unit, usual))
         if done is None:
             continue
         mesh, encoded, notes = done
@@ -346,6 +405,7 @@ def _finish(
     task: Task[IngestSettings],
     evidence: list[units.Evidence],
     unit: units.UnitDecision,
+    usual: Usual,
 ) -> tuple[Mesh, bytes | None, list[Note]]:
     units.check_frame(raw.evidence, evidence, unit)
     found = raw.found
@@ -354,9 +414,7 @@ def _finish(
         found = replace(found, mesh=replace(found.mesh, uv=uv * [1.0, -1.0] + [0.0, 1.0]))
     max_pixels = task.settings.max_pixels
     mesh, encoded, notes = find_texture(frame, found, raw.material, sources, max_pixels, raw.notes)
-    if raw.unused_share > UNUSED_SHARE:
-        cut = f"{raw.unused_share:.0%} of the file's vertices have no triangle: if it was cut, copy it again."
-        notes = [("unused-vertices", cut), *notes]
+    notes = [*usual.notes_of(raw), *notes]
     if found.uv_absent:
         absent = (
             "Texture coordinates that the file does not have are named by "

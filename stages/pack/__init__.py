@@ -44,7 +44,7 @@ from mimicme.stages.pack.survey import Memory
 
 __all__ = ["STAGE", "PackInput", "PackResult", "PackSettings", "pack"]
 
-VERSION = 10
+VERSION = 11
 
 
 @dataclass(frozen=True)

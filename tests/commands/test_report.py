@@ -180,7 +180,12 @@ def rows(index: Path) -> list[dict[str, Any]]:
 def test_pages_are_whole_and_need_no_network(reported: Reported) -> None:
     index = reported.index
     found = pages(index)
-    assert reported.told == ["1/2 sequences, S000/neutral", "2/2 sequences, S000/surprise"]
+    drawn = ["1/2 sequences, S000/neutral", "2/2 sequences, S000/surprise"]
+    before = [
+        "looking at what is out of date",
+        "0/2 sequences",
+    ]  # before the first is drawn, which takes a while
+    assert reported.told == [*before, *drawn, "the pages over all sequences"]
     assert set(found) == {
         "report.html", "report-data.js", "subjects/S000.html",
         "sequences/S000/neutral/index.html", "sequences/S000/surprise/index.html",
@@ -447,7 +452,7 @@ def test_who_refuses_is_in_no_page_sheet_or_export(workspace: Workspace, tmp_pat
     assert refusing.checkpoint("landmarks", Item("S000", "surprise")).is_file()
     drawn: list[str] = []
     index = report(refusing, tmp_path / "page", ALL_STAGES, progress=drawn.append)
-    assert drawn == []
+    assert drawn and "S000" not in "".join(drawn)
     text = "".join(pages(index).values())
     assert "S000" not in text and not list(index.parent.rglob("[0-9]*.webp"))
     assert not list(index.parent.rglob("*S000*"))
@@ -530,6 +535,16 @@ def test_what_was_rejected_is_grouped_by_its_reason() -> None:
     assert [(g.code, g.frames) for g in found.notes] == [("half-seen", 4), ("no-texture", 2)]
 
 
+def test_a_code_is_explained_by_its_own_words() -> None:
+    """A frame's message has the words of all its codes; each row of the table those of one."""
+    first, second = "It has no texture.", "Half of it is seen."
+    both = FrameRecord(0, 0, note="no-texture,half-seen", message=f"{first} {second}")
+    both.said = {"no-texture": first, "half-seen": second}
+    alone = FrameRecord(1, 1, note="half-seen", message="A third of it is seen.")
+    found = sections.rejections([ItemRecord(Item("S", "a"), "", [both, alone])])
+    assert {g.code: g.message for g in found.notes} == {"half-seen": alone.message, "no-texture": first}
+
+
 def test_a_failing_picture_does_not_stop_the_report(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -573,7 +588,10 @@ def test_histogram_counts_everything() -> None:
     heights = [float(h) for h in re.findall(r'<rect [^>]*height="([\d.]+)"', drawn)]
     assert heights == [30.0, 10.0] and "<a" not in drawn
     assert "<title>0 to 0.0417: 3 frames</title>" in drawn
-    assert histogram([2.0, 2.0]).count("<rect") == 1
+    same = histogram([2.0, 2.0])  # no bounds of a bar, which would be the same number twice
+    assert same.count("<rect") == 1 and same.count("<text") == 1 and "2: all 2 frames</text>" in same
+    assert "<title>2: all 2 frames</title>" in same and "2: 1 frame</text>" in histogram([2.0])
+    assert 'href="#bar=x/0"' in histogram([2.0, 2.0], figure="x")
     linked = histogram([0.0, 0, 0, 1], figure="s2m & more")
     assert re.findall(r'href="([^"]*)"', linked) == ["#bar=s2m%20%26%20more/0", "#bar=s2m%20%26%20more/23"]
 

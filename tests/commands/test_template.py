@@ -179,7 +179,9 @@ def test_a_file_that_is_not_there(tmp_path):
 def test_uneven_landmarks_on_a_symmetric_mesh_are_named(small_template, tmp_path):
     """Those of menpo3d's template as they come; made even they are not."""
     note = said(findings(small_template, 0), "note")
-    assert "not each other's mirror image: " in note and "left_eyebrow_0" in note and "slide to one side" in note
+    assert (
+        "not each other's mirror image: " in note and "left_eyebrow_0" in note and "slide to one side" in note
+    )
     mesh, points = parts(small_template)
     even, _ = with_even_sides(points, np.asarray(mesh.vertices), mesh.faces)
     assert "of the right are mirror images" in said(findings(written(tmp_path, mesh, even), 0), "ok")

@@ -43,7 +43,7 @@ from mimicme.commands.view.scene import (
 )
 from mimicme.commands.view.server import MAX_BODY, ViewServer
 from mimicme.commands.view.sources import FrameEntry, SequenceEntry, Source
-from mimicme.pipeline.errors import MissingDependencyError, UsageError
+from mimicme.pipeline.errors import InputError, MissingDependencyError, UsageError
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.items import FrameSource, Item
 from mimicme.pipeline.landmarks import DETECTED, MANUAL
@@ -278,6 +278,24 @@ def test_a_release_has_meshes_textures_and_landmarks(base: Path, tmp_path: Path)
     assert entry.units["expected_error"] == "mm" and entry.frames[2].figures["expected_error"] > 0
     assert "correspondence" in entry.meanings["expected_error"]
     assert view_file(source, 1, tmp_path / "r.html") == 3
+
+
+def test_who_took_consent_back_since_is_not_shown(base: Path, tmp_path: Path) -> None:
+    """Of a release in the folder of its workspace, whose table refuses its one subject since it was packed."""
+    folder = tmp_path / "ws"
+    (folder / "captures").mkdir(parents=True)
+    shutil.copy(base / "release.h5", folder / "release.h5")
+    (folder / "people.csv").write_text("subject,consent\nS000,withdrawn\n")
+    (folder / "mimicme.toml").write_text('[captures]\nroot = "captures"\n[metadata]\nfile = "people.csv"\n')
+    page = "view", folder / "release.h5", "S000/surprise", "--frames", 1, "--output", tmp_path / "page.html"
+    said = mimicme_here(*page, code=2).stderr
+    assert "keeps all of these subjects out" in said and f"`mimicme run {folder}`" in said
+    assert not (tmp_path / "page.html").exists()
+    (folder / "people.csv").write_text("subject,consent\nS000,yes\n")
+    mimicme_here(*page)
+    (folder / "people.csv").unlink()  # nobody can say
+    with pytest.raises(InputError):
+        opened(folder / "release.h5")
 
 
 def test_a_sequence_that_is_not_there_is_said(base: Path) -> None:

@@ -15,6 +15,7 @@ from mimicme.commands.verify import verify
 from mimicme.pipeline.checkpoint import (
     MESSAGE_BYTES,
     NOTE_BYTES,
+    ONE_MESSAGE_BYTES,
     Checkpoint,
     FrameStatus,
     damage,
@@ -23,6 +24,7 @@ from mimicme.pipeline.checkpoint import (
     frame_numerics,
     guarded_file,
     joined_codes,
+    status_after,
     without_damage,
     writing,
 )
@@ -321,8 +323,8 @@ def test_what_is_no_number_for_every_frame_is_no_figure(tmp_path: Path) -> None:
     ]
 
 
-def test_a_message_that_is_too_long_ends_after_a_word_and_shows_it(tmp_path: Path) -> None:
-    short, long = "a" * MESSAGE_BYTES, "Zähne " * 100
+def test_a_message_that_is_too_long_loses_words_of_its_middle_and_shows_it(tmp_path: Path) -> None:
+    short, long = "a" * ONE_MESSAGE_BYTES, "Zähne " * 300 + "zu sehen. Copy it again"
     with writing(tmp_path / "a.h5", stage="ingest", item="S/q", made_by={}) as out:
         out.frames([0, 1])
         out.reject(0, FrameRejected("bad", short[:-1]))
@@ -330,7 +332,55 @@ def test_a_message_that_is_too_long_ends_after_a_word_and_shows_it(tmp_path: Pat
     with Checkpoint(tmp_path / "a.h5") as found:
         whole, cut = (status.message for status in found.statuses)
     assert whole == short[:-1] + "."
-    assert cut.endswith("Zähne …") and MESSAGE_BYTES - 10 < len(cut.encode()) <= MESSAGE_BYTES
+    assert cut.startswith("Zähne Zähne ") and " Zähne … Zähne " in cut
+    assert cut.endswith("zu sehen. Copy it again.")  # what is to be done stands last
+    assert ONE_MESSAGE_BYTES - 30 < len(cut.encode()) <= ONE_MESSAGE_BYTES
+
+
+def test_every_note_on_a_frame_is_said_whole(tmp_path: Path) -> None:
+    """Each stage adds to what those before it said; what stands last, as of an odd neutral, is not cut off."""
+    said = [f"Note {k}: " + "what is seen here, " * 18 + f"do {k}." for k in range(4)]
+    with writing(tmp_path / "a.h5", stage="a", item="S/q", made_by={}) as out:
+        out.frames([0, 1])
+        for k in (0, 1):
+            out.note(0, f"code-{k}", said[k])
+    with (
+        Checkpoint(tmp_path / "a.h5") as before,
+        writing(tmp_path / "b.h5", stage="b", item="S/q", made_by={}) as out,
+    ):
+        assert out.continue_from(before) == [0, 1]
+        for k in (2, 3):
+            out.note(0, f"code-{k}", said[k])
+    assert sum(map(len, said)) > 3 * MESSAGE_BYTES
+    with Checkpoint(tmp_path / "b.h5") as found:
+        assert found.statuses[0].message == " ".join(said) and found.statuses[1].message == ""
+    summary = CheckpointIndex(tmp_path, tmp_path / "heads.jsonl").read(tmp_path / "b.h5")
+    assert summary is not None and summary.flagged[0].message == " ".join(said)
+
+
+def test_a_table_in_which_nobody_has_much_to_say_is_as_narrow_as_ever(tmp_path: Path) -> None:
+    for name, length in (("a", MESSAGE_BYTES - 4), ("b", MESSAGE_BYTES + 1)):
+        with writing(tmp_path / f"{name}.h5", stage="s", item="S/q", made_by={}) as out:
+            out.frames([0])
+            out.note(0, "noted", "ä" + "x" * length)
+    with h5py.File(tmp_path / "a.h5") as short, h5py.File(tmp_path / "b.h5") as long:
+        assert short["status"].dtype["message"].itemsize == MESSAGE_BYTES
+        assert long["status"].dtype["message"].itemsize == 2 * MESSAGE_BYTES
+
+
+def test_what_a_stage_that_does_not_shape_rejects_hides_nothing() -> None:
+    registered = FrameStatus(True, "", "odd", "It is odd. Look at it.")
+    unbaked = FrameStatus(False, "no-uv", "odd", "It has no texture coordinates.")
+    both = status_after(registered, unbaked, "bake", shapes=False)
+    assert both == FrameStatus(
+        True, "", "odd,bake:no-uv", "It is odd. Look at it. It has no texture coordinates."
+    )
+    # a later stage, which follows from register, repeats what that said and adds its own
+    projected = FrameStatus(True, "", "odd,far", "It is odd. Look at it. Points lie far off.")
+    after = status_after(both, projected, "project", shapes=False)
+    assert after.note == "odd,bake:no-uv,far"
+    assert after.message == f"{both.message} Points lie far off."
+    assert status_after(after, registered, "intensity", shapes=False).message == after.message
 
 
 @pytest.mark.parametrize(

@@ -382,6 +382,38 @@ def test_a_file_cut_between_two_lines_is_at_least_noted(capture: Capture) -> Non
         assert "copy it again" in got.statuses[0].message
 
 
+def test_one_frame_cut_between_two_lines_is_rejected_beside_whole_ones(capture: Capture) -> None:
+    cut = GOOD[: GOOD.rindex(b"\nf ", 0, int(len(GOOD) * 0.7)) + 1]
+    for k in range(5):
+        capture.frame(cut if k == 2 else GOOD)
+    with capture.ingest() as got:
+        assert [s.reason for s in got.statuses] == ["", "", "truncated", "", ""]
+        assert "expected at most 5%" in got.statuses[2].message
+
+
+def test_frames_that_all_have_unused_vertices_are_noted(capture: Capture) -> None:
+    """As a program writes them that cleaned the face: nothing says that they were cut."""
+    for _ in range(4):
+        capture.frame(GOOD[: GOOD.rindex(b"\nf ", 0, int(len(GOOD) * 0.7)) + 1])
+    with capture.ingest() as got:
+        assert all(s.ok and "unused-vertices" in s.note for s in got.statuses)
+
+
+@pytest.mark.parametrize(("share", "few"), [(0.5, True), (0.7, False)])
+def test_a_frame_with_far_fewer_triangles_than_its_sequence_is_noted(
+    capture: Capture, share: float, few: bool
+) -> None:
+    mesh = face()
+    kept = mesh.faces[: int(share * len(mesh.faces))]
+    used = np.unique(kept)
+    part = Mesh(mesh.vertices[used], np.searchsorted(used, kept).astype(np.int32))
+    for k in range(4):
+        capture.frame(obj_bytes(part) if k == 1 else GOOD)
+    with capture.ingest() as got:
+        assert ["few-triangles" in s.note for s in got.statuses] == [False, few, False, False]
+        assert not few or f"{len(kept):,} triangles" in got.statuses[1].message
+
+
 def test_every_frame_bad(capture: Capture) -> None:
     capture.frame(b"")
     capture.frame(b"v 1 2")

@@ -21,7 +21,7 @@ KNOWN = {
     "bake": (16, "59a0344b02f2"),
     "project": (6, "ae2bf8fc29b4"),
     "intensity": (1, "8324f2912502"),
-    "pack": (10, "43ab69c265f2"),
+    "pack": (11, "43ab69c265f2"),
 }  # fmt: skip
 """Version, and fingerprint of the default settings, of each stage.  Where one changes, every lab's workspaces are made
 anew from that stage on: raise the version, and write down here that it was meant."""

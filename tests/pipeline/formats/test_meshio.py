@@ -195,6 +195,32 @@ def test_obj_cut_anywhere_is_never_taken_for_whole(share: float, shift: int) -> 
         read_mesh(data[: int(len(data) * share) + shift].rstrip(b"\n"), "a.obj")
 
 
+@pytest.mark.parametrize(
+    ("said", "whole"),
+    [
+        (b"# Vertices: 4\n# Faces: 2\n", True),
+        (b"#Vertex Count 4\n#Face Count 2\n", True),
+        (b"# 4 vertices\n# 2 triangles\n", True),
+        (b"# 3 faces removed by hand\n# 9 vertices on the left\n", True),
+        (b"# Faces: 3\n", False),
+        (b"#Face Count 3\n", False),
+        (b"# 3 polygons\n", False),
+        (b"# Number of vertices: 5\n", False),
+        (b"# 5 vertices\r\n", False),
+    ],
+)
+def test_obj_with_less_than_a_comment_announces_was_cut(said: bytes, whole: bool) -> None:
+    data = said + SQUARE + b"f 1 2 3\nf 1 3 4\n"
+    if whole:
+        assert len(read_mesh(data, "a.obj").mesh.faces) == 2
+        # a quadrangle is two triangles to who counts these
+        assert len(read_mesh(said + SQUARE + b"f 1 2 3 4\n", "a.obj").mesh.faces) == 2
+    else:
+        with pytest.raises(MeshFileError, match="a comment in it announces") as caught:
+            read_mesh(data, "a.obj")
+        assert caught.value.reason == "truncated"
+
+
 def test_round_trip_and_determinism(tmp_path) -> None:
     mesh = grid(20)
     write_obj(tmp_path / "a.obj", mesh, image_name="a.jpg")

@@ -331,3 +331,11 @@ def test_no_other_kind_of_image_is_read(path: Path, monkeypatch: pytest.MonkeyPa
         for look in (release.texture, release.coverage):
             with pytest.raises(InputError, match="expected png, jpeg, webp"):
                 look(0)
+
+
+def test_a_long_message_is_read_whole(tmp_path: Path) -> None:
+    said = tuple("Ä look at it; " * n + "then scan again." for n in (0, 10, 60, 200))
+    path = known.written(tmp_path / "release.h5", known.face(), messages=said)
+    with Release(path) as release:
+        assert [release.frame(row).message for row in range(4)] == list(said)
+    assert not [one for one in verify(path) if one.level == "error" and "message" in one.where]

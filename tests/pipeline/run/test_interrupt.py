@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -68,6 +69,20 @@ def test_interrupted_leaves_a_clean_workspace(make, fake, number):
     assert (workspace.root / "read/S1/a.h5").is_file()
     (last,) = read_status(Workspace.open(workspace.root), fake.STAGES).unfinished
     assert last.how == "interrupted" and last.sentence.startswith("the last run was interrupted after 20")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_an_interrupted_run_tells_the_frames_of_what_was_made(make, fake, capfd):
+    """Also of a stage that is not over: what it rejected is to be mended while the run goes on."""
+    workspace = make({"S1/a": ["x", "reject"], "S1/b": ["slow"]})
+    process = child(workspace)
+    wait_for(lambda: (workspace.root / "read/S1/a.h5").is_file() and len(calls_seen(workspace)) >= 2)
+    time.sleep(0.5)  # until its result is taken up
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    out = capfd.readouterr().out
+    assert re.search(r"^read +1 +0 +0 +0 +1 +1 ", out, re.MULTILINE), out
+    assert "S1/a frame 1: read rejected it (bad-words): the frame says reject" in out
 
 
 @pytest.fixture
