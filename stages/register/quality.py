@@ -129,20 +129,20 @@ DISTANCE_COSTS, HELD_OUT_COSTS, FOUND_COSTS_MM, FOUND_STRETCH_COSTS_MM = 0.34, 0
 """Learnt as `python benchmarks expected` does, on 125 frames of 6 people of `mimicme synth`, as they are, damaged, and
 with landmarks that a detector found, and on 52 of 2 people of a second maker, on templates of 9,170 and 9,409 vertices;
 then brought to a `vertex_spread` of 1.  See `expected_error`."""
-BARE_COSTS_MM = 1.46
-"""In place of `FOUND_COSTS_MM`, of points found on a surface without colours: learnt as `python benchmarks expected`
-does, on 31 frames of 5 people of `synth`, on templates of 53,349 and 9,170 vertices, and 9 of one person of the second
-maker.  The makers do not agree: alone they teach 1.85 and 0.84.  No figure was found that tells their people apart:
-with the landmarks' distance from the mesh (`Quality.landmark_residual`) in its place people on the largest template are
-told more nearly, all others less, and the ranks of all are worse."""
 DISTANCE_POWER = 0.75
 """Of the same: of 1, 0.75, 0.6, 0.5 and 0.35 the one that spreads undamaged frames of both least.  With 1 a wide scream
 of people that taught nothing was said to be 2.1 mm off, and was 1.5."""
 EXPECTED_LOW, EXPECTED_HIGH = 0.79, 1.32
 """A tenth and nine tenths of the true error over the expected one, where one of the two makers teaches and the other
 judges: what is learnt has to hold for people of whom nobody knows who made them."""
+BARE_COSTS_MM = 1.46
+"""In place of `FOUND_COSTS_MM`, of points found on a surface without colours: learnt as `python benchmarks expected`
+does, on 31 frames of 5 people of `synth`, on templates of 53,349 and 9,170 vertices, and 9 of one person of the second
+maker.  The makers do not agree: alone they teach 1.85 and 0.84.  No figure was found that tells their people apart:
+with the landmarks' distance from the mesh (`Quality.landmark_residual`) in its place people on the largest template are
+told more nearly, all others less, and the ranks of all are worse."""
 BARE_LOW, BARE_HIGH = 0.61, 1.66
-"""The same of points found without colours."""
+"""As `EXPECTED_LOW` and `EXPECTED_HIGH`, of points found without colours: as wide as the makers disagree."""
 LANDMARK_DISTANCE_MM = 16.0
 """How far vertices of the core of the embedded template, of 53,349, lie from the nearest landmark, in the mean."""
 SPREAD_POWER = 0.7
