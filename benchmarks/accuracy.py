@@ -30,6 +30,7 @@ MOVED = 0.05
 SAME_PEOPLE_MM = 0.05
 """Other captures under the same name are no comparison: the mean true vertex may be off by so much."""
 LANDMARKS = ("given", "found")
+TAKEN_AWAY = {"found": ("*.ljson",), "bare": ("*.ljson", "*.mtl", "*.jpg", "*.png")}
 AT_MOST_S = 6 * 3600.0
 
 Record = dict[str, Any]
@@ -119,13 +120,17 @@ def run(
 def whole_run(
     captures: Captures, landmarks: str, jobs: int | None, workspace: Path, say: Callable[[str], None]
 ) -> tuple[Any, Path]:
-    """`mimicme init` and `mimicme run` from nothing; what it cost, and the release."""
+    """`mimicme init` and `mimicme run` from nothing; what it cost, and the release.
+
+    Args:
+        landmarks: as of `run`; or `bare`, found, and the images are taken away too.
+    """
     shutil.rmtree(workspace, ignore_errors=True)
     raw = captures.folder / "captures"
-    if landmarks == "found":
+    if landmarks in TAKEN_AWAY:
         copied = workspace.with_name(f"{workspace.name}-captures")
         shutil.rmtree(copied, ignore_errors=True)
-        shutil.copytree(raw, copied, ignore=shutil.ignore_patterns("*.ljson"))
+        shutil.copytree(raw, copied, ignore=shutil.ignore_patterns(*TAKEN_AWAY[landmarks]))
         raw = copied
     template = next(
         p for p in sorted((captures.folder / "template").glob("template.*")) if p.suffix != ".ljson"

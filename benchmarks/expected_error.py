@@ -1,15 +1,16 @@
 """`expected_error`: learnt on two makers' people, judged on a third's.
 
 Every maker's captures are registered frame by frame, every second one damaged (damage.py), most of the expressions
-from their person's neutral; and once more by `mimicme run` with landmarks that its detector finds.  The two makers that
-teach weigh the same, by hand and found.  What is learnt stands in stages/register/quality.py and is not changed here:
+from their person's neutral; and twice more by `mimicme run` with landmarks that its detector finds, in colours and
+without them.  The two makers that teach weigh the same, by hand and found.  What is found without colours teaches one
+figure alone, after the others.  What is learnt stands in stages/register/quality.py and is not changed here:
 the figures to write there are printed beside what they are now worth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ from mimicme.pipeline.template.face_core import FaceCore
 from mimicme.stages.register.quality import (
     BEST_CASE_MM,
     DISTANCE_POWER,
-    EXPECTED_HIGH,
-    EXPECTED_LOW,
+    FOUND_COSTS_MM,
     expected_error,
+    expected_interval,
     vertex_spread,
 )
 
@@ -45,7 +46,8 @@ INTERVAL = (10, 90)
 class Seen:
     """Registered frames of one maker, all found or all by hand: how far the core lies from the template's, mm, how far
     landmarks lie from where the others carry them, mm, the share of landmarks found, how far the core stretched,
-    |log2|, and the true mean error, mm; (n,) each.  And the `vertex_spread` of their template."""
+    |log2|, and the true mean error, mm; (n,) each.  And the `vertex_spread` of their template, and whether what was
+    found was found without colours (1, else 0)."""
 
     name: str
     distance: Floats
@@ -54,14 +56,17 @@ class Seen:
     stretch: Floats
     true: Floats
     spread: Floats
+    bare: Floats
 
     @classmethod
-    def of(cls, name: str, rows: Sequence[tuple[Mapping[str, float], float]], spread: float) -> Seen:
+    def of(
+        cls, name: str, rows: Sequence[tuple[Mapping[str, float], float]], spread: float, bare: bool = False
+    ) -> Seen:
         """Of figures of quality and true errors; what is not finite is left out."""
         table = np.array([(*(quality[figure] for figure in FIGURES), true) for quality, true in rows])
         table = table.reshape(-1, len(FIGURES) + 1)
         table = table[np.isfinite(table).all(axis=1)]
-        return cls(name, *table.T, np.full(len(table), spread))
+        return cls(name, *table.T, np.full(len(table), spread), np.full(len(table), float(bare)))
 
     @property
     def design(self) -> Floats:
@@ -82,7 +87,8 @@ class Seen:
     @property
     def expected(self) -> Floats:
         """(n,) mm, as the program says it now."""
-        rows = zip(self.distance, self.held_out, self.found_share, self.stretch, self.spread, strict=True)
+        columns = (self.distance, self.held_out, self.found_share, self.stretch, self.spread)
+        rows = zip(*columns, self.bare * self.found_share, strict=True)
         return np.array([expected_error(*row) for row in rows])
 
 
@@ -94,13 +100,23 @@ def run(
     for captures in [*teachers, judge]:
         name = captures.folder.name
         say(f"  {name}: {trials} trials, and a run with landmarks found")
-        seen[name] = [*by_hand(captures, trials), found(captures, work, say)]
-    taught = [seen[captures.folder.name] for captures in teachers]
+        seen[name] = [
+            *by_hand(captures, trials),
+            found(captures, work, say),
+            found(captures, work, say, True),
+        ]
+    *_, bare = zip(*(seen[captures.folder.name] for captures in teachers), strict=True)
+    taught = [seen[captures.folder.name][:-1] for captures in teachers]
     learnt = learn([part for parts in taught for part in parts])
     far, held_out, by_detector, stretched = np.sqrt(learnt)
     say(
         f"learnt, root of the squares' sum: {far:.3f} x distance^{DISTANCE_POWER}, {held_out:.3f} x held out, "
         f"{by_detector:.3f} mm of found, {stretched:.3f} mm x stretch of found"
+    )
+    bare_mm, bare_ends = learn_bare(bare), bare_interval(bare)
+    say(
+        f"found without colours: {bare_mm:.3f} mm in place of {FOUND_COSTS_MM}; true / expected "
+        f"{bare_ends[0]:.2f}, {bare_ends[1]:.2f}"
     )
     low, high = interval(taught)
     say(
@@ -109,7 +125,12 @@ def run(
     rows = [judged(part) for parts in seen.values() for part in parts]
     rows.append(judged(together(f"{judge.folder.name}, all", seen[judge.folder.name])))
     say(table(rows))
-    return {"learnt": np.sqrt(learnt).tolist(), "interval": [low, high], "judged": rows}
+    return {
+        "learnt": np.sqrt(learnt).tolist(),
+        "interval": [low, high],
+        "bare": [bare_mm, *bare_ends],
+        "judged": rows,
+    }
 
 
 def by_hand(captures: Captures, trials: int) -> tuple[Seen, Seen]:
@@ -155,10 +176,11 @@ def spread_of(captures: Captures) -> float:
     return vertex_spread(vertices, core.areas > 0, landmarks)
 
 
-def found(captures: Captures, work: Path, say: Callable[[str], None]) -> Seen:
-    """Frames of a release whose landmarks were found."""
-    workspace = work / f"expected-{captures.folder.name}"
-    release = accuracy.whole_run(captures, "found", None, workspace, say)[1]
+def found(captures: Captures, work: Path, say: Callable[[str], None], bare: bool = False) -> Seen:
+    """Frames of a release whose landmarks were found, in colours or, `bare`, with the images taken away."""
+    how = "bare" if bare else "found"
+    workspace = work / f"expected-{captures.folder.name}-{how}"
+    release = accuracy.whole_run(captures, how, None, workspace, say)[1]
     rows = []
     with Release(release) as opened:
         for name in captures.sequences:
@@ -171,7 +193,7 @@ def found(captures: Captures, work: Path, say: Callable[[str], None]) -> Seen:
                 seen = truth.core & truth.valid[frame.number]
                 off = np.linalg.norm(placed - truth.vertices[frame.number], axis=1)[seen].mean()
                 rows.append((frame.quality, off))
-    return Seen.of(f"{captures.folder.name}, found", rows, spread_of(captures))
+    return Seen.of(f"{captures.folder.name}, {how}", rows, spread_of(captures), bare)
 
 
 def together(name: str, parts: Sequence[Seen]) -> Seen:
@@ -196,6 +218,42 @@ def learn(parts: Sequence[Seen]) -> Floats:
     return np.asarray(solved * ((weight @ all_of.true) / (weight @ expected)) ** 2)
 
 
+def learn_bare(parts: Sequence[Seen]) -> float:
+    """`BARE_COSTS_MM` with which the mean of what is expected is the mean of what is true, each part weighing the same,
+    all else as the program has it; NaN where none does."""
+    from scipy.optimize import brentq
+
+    all_of = together("", parts)
+    weight = np.concatenate([np.full(len(part.true), 1 / len(part.true)) for part in parts if len(part.true)])
+    others, per_square = without_bare_costs(all_of)
+
+    def too_much(costs_mm: float) -> float:
+        return float(weight @ (np.sqrt(others + costs_mm**2 * per_square) - all_of.true))
+
+    return float(brentq(too_much, 0.0, 10.0)) if too_much(0.0) < 0 < too_much(10.0) else float("nan")
+
+
+def without_bare_costs(part: Seen) -> tuple[Floats, Floats]:
+    """(n,) mm^2 of the square of what is expected all but `BARE_COSTS_MM`, and (n,) what multiplies its square."""
+    per_square = part.found_share * part.spread**2
+    in_colours = replace(part, bare=np.zeros_like(part.bare)).expected
+    return in_colours**2 - FOUND_COSTS_MM**2 * per_square, per_square
+
+
+def bare_interval(parts: Sequence[Seen]) -> tuple[float, float]:
+    """As `interval`, of what was found without colours."""
+    ratios = []
+    for number, part in enumerate(parts):
+        if not len(part.true):
+            continue
+        rest = [of for k, of in enumerate(parts) if k != number and len(of.true)] or [part]
+        others, per_square = without_bare_costs(part)
+        expected = np.sqrt(others + learn_bare(rest) ** 2 * per_square)
+        ratios.append(np.percentile(part.true / expected, np.linspace(0, 100, 501)))
+    low, high = np.percentile(np.concatenate(ratios), INTERVAL) if ratios else (np.nan, np.nan)
+    return float(low), float(high)
+
+
 def interval(taught: Sequence[Sequence[Seen]]) -> tuple[float, float]:
     """Percentiles of true / expected error: of each maker's parts by what is learnt on the other makers'; with one
     maker alone, on its own.  Each part weighs the same."""
@@ -217,7 +275,10 @@ def interval(taught: Sequence[Sequence[Seen]]) -> tuple[float, float]:
 def judged(part: Seen) -> dict[str, Any]:
     """Of what the program says now: rank correlation, calibration, and how many frames the interval holds."""
     expected = part.expected
-    inside = (part.true >= EXPECTED_LOW * expected) & (part.true <= EXPECTED_HIGH * expected)
+    low, high = (
+        np.transpose([expected_interval(bare) for bare in part.bare]) if len(part.bare) else (0.0, 0.0)
+    )
+    inside = (part.true >= low * expected) & (part.true <= high * expected)
     return {
         "frames": part.name,
         "number": len(expected),

@@ -816,6 +816,7 @@ class SequenceTracker:
         told = np.where((known & frame.tells_expression)[:, None], given, np.nan)
         told[frame.detected] -= self._habit()[frame.detected]
         areas = self.levels.fine.areas
+        bare_share = 0.0 if frame.coloured else checks.found_share
         quality = self._assessor.assess(
             vertices,
             scan,
@@ -830,8 +831,9 @@ class SequenceTracker:
             is_skin(skin),
             float(areas @ ~is_skin(skin) / areas.sum()),
             self.settings.region_reach_mm,
+            bare_share,
         )
-        reject_bad(quality, self._limits, len(self.template.faces), self.neutral is None)
+        reject_bad(quality, self._limits, len(self.template.faces), self.neutral is None, bare_share)
         return Registered(frame.number, vertices, pose, quality, checks, skin)
 
 

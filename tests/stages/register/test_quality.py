@@ -60,6 +60,7 @@ def measure(
     checks=CHECKS,
     marks=NONE,
     ears=None,
+    bare=0.0,
 ):
     """Figures of a shape against a scan, by default the rest shape's own vertices."""
     points, faces = scan if scan is not None else rest
@@ -88,6 +89,7 @@ def measure(
         skin,
         covered,
         reach,
+        bare,
     )
 
 
@@ -223,6 +225,44 @@ def test_a_farther_face_more_noise_or_more_found_points_are_a_larger_expected_er
     assert expected_error(0.0, 0.0) == pytest.approx(quality.BEST_CASE_MM)  # nothing is exact
     assert 0.14 < expected_error(0.0, 0.2) < expected_error(0.0, 1.0)
     assert np.isnan(expected_error(3.0, np.nan))  # nothing is known without landmarks
+
+
+def test_points_found_without_colours_are_less_sure():
+    in_colours = expected_error(3.0, 1.0, 1.0, 0.2)
+    bare = expected_error(3.0, 1.0, 1.0, 0.2, bare_share=1.0)
+    assert in_colours < expected_error(3.0, 1.0, 1.0, 0.2, bare_share=0.3) < bare
+    assert bare**2 - in_colours**2 == pytest.approx(quality.bare_excess(1.0))
+    assert expected_error(3.0, 1.0, 1.0, 0.2, spread=0.7, bare_share=1.0) == pytest.approx(0.7 * bare)
+    low, high = quality.expected_interval()
+    wider, widest = quality.expected_interval(1.0)
+    assert wider < low < 1 < high < widest
+
+
+def test_a_bare_frame_is_told_as_bare(rest):
+    found = LandmarkChecks(1.25, 2.0, 1.0)
+    in_colours, bare = (measure(rest, rest[0], checks=found, bare=share) for share in (0.0, 1.0))
+    assert in_colours.expected_error == expected_error(0.0, 1.25, 1.0)
+    assert bare.expected_error == expected_error(0.0, 1.25, 1.0, bare_share=1.0)
+    low, high = quality.expected_interval(1.0)
+    assert bare.expected_error_low == pytest.approx(low * bare.expected_error)
+    assert bare.expected_error_high == pytest.approx(high * bare.expected_error)
+
+
+@pytest.mark.parametrize(("in_colours", "spread"), [(1.9, 1.0), (2.13, 1.0), (1.3, 0.7), (1.5, 0.7)])
+def test_what_passes_in_colours_passes_without(in_colours, spread):
+    """What landmarks cost that were found without colours is no frame's own fault: none is rejected for being bare."""
+    square = (in_colours / spread) ** 2 + quality.bare_excess(1.0)
+    bare = replace(GOOD, expected_error=spread * np.sqrt(square), landmarks_found=1.0)
+    limits = replace(LIMITS, spread=spread)
+    assert bare.expected_error > LIMITS.max_expected_error_mm * spread
+    if in_colours < LIMITS.max_expected_error_mm * spread:
+        reject_bad(bare, limits, 1000, False, 1.0)
+        return
+    with pytest.raises(FrameRejected) as raised:
+        reject_bad(bare, limits, 1000, False, 1.0)
+    assert f"an expected error of {in_colours:.1f} mm, without what landmarks cost" in raised.value.seen
+    assert "max_expected_error_mm to 2.2." in raised.value.todo
+    reject_bad(bare, replace(limits, max_expected_error_mm=2.2), 1000, False, 1.0)
 
 
 def test_without_landmarks_the_expected_error_is_not_known(rest):

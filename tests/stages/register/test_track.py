@@ -56,6 +56,20 @@ def moved_by(motion: np.ndarray, frame: Frame) -> Frame:
     )
 
 
+def test_points_found_on_a_bare_scan_are_told_to_be_less_sure(dome):
+    """With points by hand a scan without colours is told as ever."""
+    frame = replace(dome.frame(0, landmark_noise_mm=1.0), detected=np.ones(68, bool))
+    in_colours = dome.tracker().register(frame).quality
+    bare = dome.tracker().register(replace(frame, coloured=False)).quality
+    assert bare.expected_error > 1.05 * in_colours.expected_error
+    assert bare.expected_error_low / bare.expected_error < 0.98 * (
+        in_colours.expected_error_low / in_colours.expected_error
+    )
+    by_hand = replace(frame, detected=np.zeros(68, bool))
+    without = dome.tracker().register(replace(by_hand, coloured=False)).quality
+    assert without == dome.tracker().register(by_hand).quality
+
+
 # ------------------------------------------------------------------------------------------- what rounding may do
 
 
