@@ -191,7 +191,15 @@ class _SequenceBaker:
                 maps = SurfaceMaps(self.codings, vertices, pose, self.template, source, size)
             placed = transform(pose, vertices)
             baked = bake_source(
-                source, placed, self.template, self.settings, maps, self.fill_source, skin, self.skin.bearded
+                source,
+                placed,
+                self.template,
+                self.settings,
+                maps,
+                self.fill_source,
+                skin,
+                self.skin.bearded,
+                self.skin.beyond,
             )
         return baked, maps, colored
 
@@ -265,7 +273,7 @@ def _takes_mb(settings: BakeSettings, vertices: int) -> float:
 
 STAGE = Stage(
     name="bake",
-    version=15,
+    version=16,
     settings=BakeSettings,
     needs=("ingest", "refine"),
     compute=compute,

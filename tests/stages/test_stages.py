@@ -18,7 +18,7 @@ KNOWN = {
     "register": (21, "84eb57a29fcf"),
     "repass": (9, "6603216eecb2"),
     "refine": (15, "8d048b5e67cb"),
-    "bake": (15, "59a0344b02f2"),
+    "bake": (16, "59a0344b02f2"),
     "project": (6, "ae2bf8fc29b4"),
     "intensity": (1, "8324f2912502"),
     "pack": (10, "43ab69c265f2"),
