@@ -28,7 +28,7 @@ from mimicme.pipeline.texture.beard import beard_seen, below_the_jaw, on_beard
 from mimicme.pipeline.texture.borders import DepthJumps
 from mimicme.pipeline.texture.correspondence import Correspondences, Target
 from mimicme.pipeline.texture.delighting import without_shading
-from mimicme.pipeline.texture.hollows import darken
+from mimicme.pipeline.texture.hollows import darken, fill_opened
 from mimicme.pipeline.texture.inpainting import fill_from, fill_holes, mirror_error, mirrored
 from mimicme.pipeline.texture.interpolation import VertexPlaces
 from mimicme.pipeline.texture.raster import Raster, at_texels, bands
@@ -204,7 +204,7 @@ def bake_source(
         if settings.even_lighting:
             picture, light = without_shading(picture, mask, vertices, template)
         if settings.fill:
-            _fill(picture, mask > 0, settings, template, fill_source, beyond)
+            _fill(picture, mask > 0, settings, template, fill_source, beyond, registered)
     return Baked(picture, mask, np.count_nonzero(mask) / max(total, 1), light)
 
 
@@ -395,6 +395,7 @@ def _fill(
     template: Template,
     fill_source: FillSource | None,
     beyond: Floats | None = None,
+    vertices: Floats | None = None,
 ) -> None:
     """Fill what is not known, in place: from the fill source, or from the face's other side and smoothly from around.
 
@@ -405,8 +406,10 @@ def _fill(
     """
     if fill_source is not None and fill_source.coverage.any():
         # first what it has seen: the rest would show a border beside what is brought into tune with this texture
-        known = fill_from(picture, known, fill_source.texture, fill_source.coverage > 0)
-        fill_from(picture, known, fill_source.texture, np.ones_like(known))
+        both = fill_from(picture, known, fill_source.texture, fill_source.coverage > 0)
+        fill_from(picture, both, fill_source.texture, np.ones_like(known))
+        if vertices is not None:
+            fill_opened(picture, known, template, vertices)
         return
     sources = known if beyond is None else _to_fill_from(picture, known, beyond, template)
     seen = known
