@@ -62,6 +62,16 @@ def _shades(key: TemplateKey) -> Floats | None:
     return np.where(of_hollow, np.clip(seen / OPEN, DARKEST, 1), 1.0)
 
 
+@lru_cache(maxsize=2)
+def _of_mouth(key: TemplateKey) -> Bools:
+    """(V,) what lies nearer to the lips' landmarks than to the nostrils', which no expression opens."""
+    from scipy.spatial import cKDTree
+
+    template, marks = key.template, key.template.landmarks()
+    to_mouth, to_nose = (cKDTree(marks[part]).query(template.vertices)[0] for part in (MOUTH, NOSTRILS))
+    return np.asarray(to_mouth <= to_nose)
+
+
 def darken(picture: Pixels, filled: Bools, template: Template) -> None:
     """Darken what was filled smoothly (size, size) of a texture (size, size, 3) in hollows, in place."""
     shade = shades(template)
@@ -89,7 +99,8 @@ def darken(picture: Pixels, filled: Bools, template: Template) -> None:
 
 
 def fill_opened(picture: Pixels, known: Bools, template: Template, vertices: Floats) -> None:
-    """Fill what a frame does not show of its hollows, in place, where these are more open than the template's.
+    """Fill what a frame does not show of the inside of its lips, in place, where these are more open than the
+    template's.
 
     Another frame's texture says nothing of it: between closed lips it was in the dark, or the other lip.
 
@@ -100,7 +111,7 @@ def fill_opened(picture: Pixels, known: Bools, template: Template, vertices: Flo
     if closed is None or not known.any():
         return
     there = np.isfinite(vertices).all(axis=1)
-    within = np.flatnonzero((closed < 1) & there)
+    within = np.flatnonzero((closed < 1) & there & _of_mouth(TemplateKey(template)))
     if not len(within):
         return
     seen = sky_visibility(vertices, template.faces[there[template.faces].all(axis=1)], within)
