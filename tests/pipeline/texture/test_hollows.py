@@ -179,3 +179,24 @@ def test_a_lost_vertex_opens_nothing():
     picture = np.full((N, N, 3), SKIN, np.uint8)
     fill_opened(picture, np.zeros((N, N), bool), template, vertices)
     assert (picture == SKIN).all()
+
+
+def test_a_nostril_is_not_opened():
+    template, vertices = with_lid(0.0)
+    at = np.full((N_LANDMARKS, 3), CELLS // 2 * (CELLS + 2))
+    at[48:] = CELLS  # the lips are in a corner
+    of_nose = Template(
+        template.vertices,
+        template.faces,
+        template.uv,
+        template.uv_faces,
+        template.landmark_names,
+        at,
+        np.tile([1.0, 0.0, 0.0], (N_LANDMARKS, 1)),
+        digest="nostril",
+    )
+    found = baked(of_nose)
+    picture = found.texture.copy()
+    fill_opened(picture, found.coverage > 0, of_nose, vertices)
+    assert (floor(picture) < 0.7 * np.array(SKIN)).all()
+    np.testing.assert_array_equal(picture, found.texture)
