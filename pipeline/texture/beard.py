@@ -61,14 +61,14 @@ def below_the_jaw(
     """
     from scipy.sparse.csgraph import connected_components
 
-    covered = ~is_skin(skin)
+    covered: Bools = ~is_skin(skin)
     if not (covered & (grows > 0)).any():
         return np.zeros(len(covered), bool)
     pairs = edges(template.faces)[0]
     piece = connected_components(adjacency(pairs[covered[pairs].all(axis=1)], len(covered)), directed=False)[
         1
     ]
-    known = np.isfinite(vertices).all(axis=1)
+    known: Bools = np.asarray(np.isfinite(vertices).all(axis=1))
     outside = (boundary_vertices(template.faces, len(covered)) & (beyond > 0)) | ~known
     crossing = pairs[covered[pairs[:, 0]] != covered[pairs[:, 1]]]
     inner = np.where(covered[crossing[:, 0]], crossing[:, 0], crossing[:, 1])

@@ -110,7 +110,7 @@ def fill_opened(picture: Pixels, known: Bools, template: Template, vertices: Flo
     closed = shades(template)
     if closed is None or not known.any():
         return
-    there = np.isfinite(vertices).all(axis=1)
+    there: Bools = np.asarray(np.isfinite(vertices).all(axis=1))
     within = np.flatnonzero((closed < 1) & there & _of_mouth(TemplateKey(template)))
     if not len(within):
         return
