@@ -24,11 +24,11 @@ from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs, Singles
 from mimicme.pipeline.formats.image import Pixels, opencv
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.template import Template, TemplateKey
-from mimicme.pipeline.texture.beard import beard_seen, on_beard
+from mimicme.pipeline.texture.beard import beard_seen, below_the_jaw, on_beard
 from mimicme.pipeline.texture.borders import DepthJumps
 from mimicme.pipeline.texture.correspondence import Correspondences, Target
 from mimicme.pipeline.texture.delighting import without_shading
-from mimicme.pipeline.texture.hollows import darken
+from mimicme.pipeline.texture.hollows import darken, fill_opened
 from mimicme.pipeline.texture.inpainting import fill_from, fill_holes, mirror_error, mirrored
 from mimicme.pipeline.texture.interpolation import VertexPlaces
 from mimicme.pipeline.texture.raster import Raster, at_texels, bands
@@ -46,6 +46,12 @@ CONFIDENCE_STEPS = 15
 
 BESIDE_HAIR = 0.015
 """How far beside what is no skin nothing is taken from the scan, in sides of the texture: about 5 mm of a face."""
+DARK, WITHIN_FACE = 0.5, 0.04
+"""Of the face's median brightness: what is darker beyond the face, and so far within (in sides of the texture, about
+13 mm), on a mean over half as far as `BESIDE_HAIR`, may be hair.  Chosen by looking at one real face (james): hair has
+0.1 to 0.4 there, stubble 0.8 and more."""
+REST_GRID = 1024
+"""Rests of hair are looked for in a picture of at most so many texels a side."""
 MIRROR_TOLERANCE = 0.005
 """A layout this near to its own mirror image, in its own units, counts as symmetric; the embedded one is at 0.0023."""
 
@@ -155,6 +161,7 @@ def bake_source(
     fill_source: FillSource | None = None,
     skin: NDArray[np.uint8] | None = None,
     bearded: Floats | None = None,
+    beyond: Floats | None = None,
 ) -> Baked:
     """Bake one frame whose scan is ready; arguments as of `bake`, and
 
@@ -164,10 +171,16 @@ def bake_source(
             counts as not seen.  By default all is seen.
         bearded: (V,) 1 where a beard grows (`cover.CoverRegions`): what is no skin there is a beard, and is baked; the
             maps show the registered surface there.  By default nowhere.
+        beyond: (V,) 0 in the face, 1 where hair, a cap or clothes may be: a beard that goes on there is baked
+            (`beard.below_the_jaw`), and nothing is filled from rests of hair (`rests_of_hair`).  By default neither.
     """
     size = settings.size
     registered, beard = vertices, None
-    if skin is not None and bearded is not None and (seen := beard_seen(skin, bearded)).any():
+    seen = None if skin is None or bearded is None else beard_seen(skin, bearded)
+    if seen is not None and skin is not None and bearded is not None and beyond is not None:
+        far = settings.max_distance_mm
+        seen |= below_the_jaw(template, vertices, source, skin, bearded, beyond, far)
+    if skin is not None and seen is not None and seen.any():
         beard = _under_half(np.where(seen, 0, 255), template, size)
         vertices = on_beard(vertices, template, source, skin, seen)
         skin = np.where(seen, np.uint8(255), skin)
@@ -191,7 +204,7 @@ def bake_source(
         if settings.even_lighting:
             picture, light = without_shading(picture, mask, vertices, template)
         if settings.fill:
-            _fill(picture, mask > 0, settings, template, fill_source)
+            _fill(picture, mask > 0, settings, template, fill_source, beyond, registered)
     return Baked(picture, mask, np.count_nonzero(mask) / max(total, 1), light)
 
 
@@ -214,10 +227,7 @@ def _no_skin(skin: NDArray[np.uint8], template: Template, size: int) -> Bools | 
     over the hair line, and what is filled is filled from its border.  None where there is none."""
     if is_skin(skin).all():
         return None
-    found = _under_half(skin, template, size)
-    radius = max(1, round(BESIDE_HAIR * size))
-    disc = opencv().getStructuringElement(opencv().MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    return np.asarray(opencv().dilate(found.view(np.uint8), disc), bool)
+    return _widened(_under_half(skin, template, size), round(BESIDE_HAIR * size))
 
 
 def _under_half(values: NDArray[np.integer], template: Template, size: int) -> Bools:
@@ -228,6 +238,45 @@ def _under_half(values: NDArray[np.integer], template: Template, size: int) -> B
         share = at_texels(template, raster.triangles, raster.weights, columns)[:, 0]
         found[raster.texels.astype(np.int64) + raster.first_row * size] = ~is_skin(share)
     return found.reshape(size, size)
+
+
+def _to_fill_from(picture: Pixels, known: Bools, beyond: Floats, template: Template) -> Bools:
+    """(size, size) what is known without `rests_of_hair`; beyond the face (V,), 0 in it, and not far within.
+
+    It is looked at on a grid: memory and time then do not grow with a larger texture's area.
+    """
+    size = len(picture)
+    grid = min(size, REST_GRID)
+    at = (2 * np.arange(grid) + 1) * size // (2 * grid)
+    places = np.ix_(at, at)
+    outer = _widened(_under_half(np.where(beyond > 0, 0, 255), template, grid), round(WITHIN_FACE * grid))
+    rests = rests_of_hair(picture[places], known[places], outer)
+    back = np.arange(size) * grid // size
+    return known & ~rests[np.ix_(back, back)]
+
+
+def rests_of_hair(picture: Pixels, known: Bools, beyond: Bools) -> Bools:
+    """(size, size) True where what is known `beyond` the face is much darker than the face, and beside it: hair that
+    lies on the skin, or was not told from it, and the shadow between the two.  Nowhere where no face is known."""
+    brightness = picture.astype(np.float32).mean(axis=2)
+    inside = brightness[known & ~beyond]
+    if not len(inside):
+        return np.zeros_like(known)
+    radius = max(1, round(BESIDE_HAIR * len(picture)))
+    side = (radius | 1, radius | 1)
+    box = opencv().boxFilter
+    # a mean tells a strand from a single dark hair of a beard
+    number = box(known.astype(np.float32), -1, side, normalize=False)
+    mean = box(np.where(known, brightness, 0), -1, side, normalize=False) / np.maximum(number, 1)
+    dark = known & beyond & (mean < DARK * np.median(inside))
+    return _widened(dark, radius) & known & beyond
+
+
+def _widened(found: Bools, radius: int) -> Bools:
+    """(size, size) True within so many texels of where it is True."""
+    radius = max(1, radius)
+    disc = opencv().getStructuringElement(opencv().MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    return np.asarray(opencv().dilate(found.view(np.uint8), disc), bool)
 
 
 def _sampler(source: Source, target: Target, settings: TextureOptions) -> ImageSampler | ColorSampler | None:
@@ -345,19 +394,28 @@ def _fill(
     settings: TextureOptions,
     template: Template,
     fill_source: FillSource | None,
+    beyond: Floats | None = None,
+    vertices: Floats | None = None,
 ) -> None:
     """Fill what is not known, in place: from the fill source, or from the face's other side and smoothly from around.
+
+    Strands that are left beside hair would be spread over temples and neck: nothing is filled from them.
 
     What the fill source does not show either it has been filled with itself: a person's ear that nobody sees is then
     the same in all textures, and does not change with what each of them has on the face's other side.
     """
     if fill_source is not None and fill_source.coverage.any():
         # first what it has seen: the rest would show a border beside what is brought into tune with this texture
-        known = fill_from(picture, known, fill_source.texture, fill_source.coverage > 0)
-        fill_from(picture, known, fill_source.texture, np.ones_like(known))
+        both = fill_from(picture, known, fill_source.texture, fill_source.coverage > 0)
+        fill_from(picture, both, fill_source.texture, np.ones_like(known))
+        if vertices is not None:
+            fill_opened(picture, known, template, vertices)
         return
+    sources = known if beyond is None else _to_fill_from(picture, known, beyond, template)
+    seen = known
     if settings.mirror_fill and _symmetric(TemplateKey(template)):
-        known = fill_from(picture, known, *mirrored(picture, known))
-    fill_holes(picture, known)
+        other, there = mirrored(picture, sources)
+        known = fill_from(picture, known, other, there)
+    fill_holes(picture, known, sources | (known & ~seen))
     if known.any():
         darken(picture, ~known, template)

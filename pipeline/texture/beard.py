@@ -7,6 +7,9 @@ way there, smoothed over the mesh, is what they are moved by,
 
 with areas a, ways t where something was found, and the smoothing length l; d is 0 on bare skin, so that the two meet
 where they do on the scan.
+
+A beard goes on below the jaw, where a collar may be as well.  A collar, a scarf and the hair of the head come from
+beyond the mesh and reach its rim; what skin encloses on all sides, and touches where a beard grows, is a beard.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import scipy
 from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Bools, Floats
-from mimicme.pipeline.geometry.mesh import adjacency, edges, vertex_areas, vertex_normals
+from mimicme.pipeline.geometry.mesh import adjacency, boundary_vertices, edges, vertex_areas, vertex_normals
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.texture.scan_source import Source
 from mimicme.pipeline.texture.skin_seen import is_skin
@@ -37,6 +40,45 @@ HELD = 1e-4
 def beard_seen(skin: NDArray[np.uint8], grows: Floats) -> Bools:
     """(V,) where a scan shows a beard: what is no skin (V,), of 255, where one grows (V,), 0 to 1."""
     return np.asarray(~is_skin(skin) & (grows > GROWS))
+
+
+def below_the_jaw(
+    template: Template,
+    vertices: Floats,
+    source: Source,
+    skin: NDArray[np.uint8],
+    grows: Floats,
+    beyond: Floats,
+    near_mm: float,
+) -> Bools:
+    """(V,) where what is no skin is a beard that goes on beyond the face: it touches where one grows, and all around it
+    the scan shows skin.
+
+    Args:
+        vertices: (V, 3) the registered mesh in the scan's frame, mm.
+        skin: (V,) of 255; grows: (V,) 0 to 1, where a beard grows; beyond: (V,) 0 in the face, see `CoverRegions`.
+        near_mm: how far from the mesh the scan may be to show it.
+    """
+    from scipy.sparse.csgraph import connected_components
+
+    covered: Bools = ~is_skin(skin)
+    if not (covered & (grows > 0)).any():
+        return np.zeros(len(covered), bool)
+    pairs = edges(template.faces)[0]
+    piece = connected_components(adjacency(pairs[covered[pairs].all(axis=1)], len(covered)), directed=False)[
+        1
+    ]
+    known: Bools = np.asarray(np.isfinite(vertices).all(axis=1))
+    outside = (boundary_vertices(template.faces, len(covered)) & (beyond > 0)) | ~known
+    crossing = pairs[covered[pairs[:, 0]] != covered[pairs[:, 1]]]
+    inner = np.where(covered[crossing[:, 0]], crossing[:, 0], crossing[:, 1])
+    ring = crossing.sum(axis=1) - inner
+    around = np.unique(ring[known[ring]])
+    shown = np.zeros(len(covered), bool)
+    shown[around] = source.surface.closest(vertices[around] - source.origin).distances <= near_mm
+    open_pieces = np.concatenate([piece[covered & outside], piece[inner[~shown[ring]]]])
+    touching = np.unique(piece[covered & (grows > 0)])
+    return np.asarray(covered & np.isin(piece, np.setdiff1d(touching, open_pieces)))
 
 
 def on_beard(

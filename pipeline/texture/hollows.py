@@ -2,7 +2,8 @@
 
 Less light falls into them than on the skin around, and what is filled smoothly from there would shine out of them.  So
 it is darkened, the more the less a place sees of its surroundings (ambient occlusion), as photographs of these places
-are; what a scan shows stays as it is.
+are; what a scan shows stays as it is.  In a mouth that opens the inside of the lips comes to light: there it is as dark
+as that frame has it, and not as the neutral, whose lips are closed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from mimicme.pipeline.geometry.mesh import adjacency, edges
 from mimicme.pipeline.geometry.sky import sky_visibility
 from mimicme.pipeline.landmarks import N_LANDMARKS
 from mimicme.pipeline.template import Template, TemplateKey
+from mimicme.pipeline.texture.inpainting import fill_holes
 from mimicme.pipeline.texture.raster import at_texels, bands
 
 NOSTRILS, MOUTH = slice(31, 36), slice(48, 68)
@@ -29,6 +31,8 @@ OPEN, DARKEST = 0.5, 0.35
 darker than the second share of skin: skin lets light through.  Chosen by looking at one real face (james): the darkest
 that its photographs show in the nostrils has 0.2 to 0.3 of the brightness of the skin beside them; filled smoothly they
 had 0.5, and have 0.15 to 0.35 now."""
+COMES_TO_LIGHT = 0.05
+"""What a frame opens by less than this share of brightness is left as it is: it could not be seen.  Not tuned."""
 GUTTER = 3
 """So many texels beside the layout are as dark as its border: they show where textures are made smaller, so many where
 they are made a quarter as wide.  Not tuned."""
@@ -58,6 +62,16 @@ def _shades(key: TemplateKey) -> Floats | None:
     return np.where(of_hollow, np.clip(seen / OPEN, DARKEST, 1), 1.0)
 
 
+@lru_cache(maxsize=2)
+def _of_mouth(key: TemplateKey) -> Bools:
+    """(V,) what lies nearer to the lips' landmarks than to the nostrils', which no expression opens."""
+    from scipy.spatial import cKDTree
+
+    template, marks = key.template, key.template.landmarks()
+    to_mouth, to_nose = (cKDTree(marks[part]).query(template.vertices)[0] for part in (MOUTH, NOSTRILS))
+    return np.asarray(to_mouth <= to_nose)
+
+
 def darken(picture: Pixels, filled: Bools, template: Template) -> None:
     """Darken what was filled smoothly (size, size) of a texture (size, size, 3) in hollows, in place."""
     shade = shades(template)
@@ -67,10 +81,7 @@ def darken(picture: Pixels, filled: Bools, template: Template) -> None:
     dark: Bools = np.any((shade < 1)[template.faces], axis=1)
     if not dark.any():
         return
-    # nothing changes outside these rows
-    down = (1 - template.uv[template.uv_faces[dark], 1]) * size
-    first = max(0, int(down.min()) - GUTTER - 1)
-    end = min(size, int(down.max()) + GUTTER + 2)
+    first, end = _rows(template, dark, size)  # nothing changes outside these
     here, shown = picture[first:end], filled[first:end].ravel()
     columns = shade.astype(np.float32)[:, None]
     factor, inside = np.ones(len(shown), np.float32), np.zeros(len(shown), bool)
@@ -85,3 +96,55 @@ def darken(picture: Pixels, filled: Bools, template: Template) -> None:
     drawn = np.where(inside.reshape(-1, size), drawn, beside)
     rows, row_columns = np.nonzero(drawn < 1)
     here[rows, row_columns] = np.rint(here[rows, row_columns] * drawn[rows, row_columns, None])
+
+
+def fill_opened(picture: Pixels, known: Bools, template: Template, vertices: Floats) -> None:
+    """Fill what a frame does not show of the inside of its lips, in place, where these are more open than the
+    template's.
+
+    Another frame's texture says nothing of it: between closed lips it was in the dark, or the other lip.
+
+    Args:
+        picture: (size, size, 3); known: (size, size) what the frame shows; vertices: (V, 3) its mesh, mm.
+    """
+    closed = shades(template)
+    if closed is None or not known.any():
+        return
+    there: Bools = np.asarray(np.isfinite(vertices).all(axis=1))
+    within = np.flatnonzero((closed < 1) & there & _of_mouth(TemplateKey(template)))
+    if not len(within):
+        return
+    seen = sky_visibility(vertices, template.faces[there[template.faces].all(axis=1)], within)
+    shade = closed.copy()
+    shade[within] = np.maximum(closed[within], np.clip(seen / OPEN, DARKEST, 1))
+    more = shade > closed + COMES_TO_LIGHT
+    changed: Bools = np.any(more[template.faces], axis=1)
+    if not changed.any():
+        return
+    size = len(picture)
+    # nothing changes outside these rows, and what is filled is filled from near by
+    first, end = _rows(template, changed, size)
+    here, shown = picture[first:end], np.ascontiguousarray(known[first:end])
+    factor, inside = np.zeros(here.shape[0] * size, np.float32), np.zeros(here.shape[0] * size, bool)
+    columns = np.stack([shade, closed], axis=1).astype(np.float32)
+    for raster in bands(template, size, range(first, end)):
+        at = raster.texels.astype(np.int64) + (raster.first_row - first) * size
+        mine = np.flatnonzero((at >= 0) & (at < len(factor)))
+        inside[at[mine]] = True
+        some = mine[changed[raster.triangles[mine]]]
+        values = at_texels(template, raster.triangles[some], raster.weights[some], columns)
+        opens = values[:, 0] > values[:, 1] + COMES_TO_LIGHT
+        factor[at[some[opens]]] = values[opens, 0]
+    drawn = factor.reshape(-1, size)
+    beside = opencv().dilate(drawn, np.ones((2 * GUTTER + 1, 2 * GUTTER + 1), np.uint8))
+    drawn = np.where(inside.reshape(-1, size), drawn, beside)
+    rows, row_columns = np.nonzero((drawn > 0) & ~shown)
+    smooth = here.copy()
+    fill_holes(smooth, shown)
+    here[rows, row_columns] = np.rint(smooth[rows, row_columns] * drawn[rows, row_columns, None])
+
+
+def _rows(template: Template, triangles: Bools, size: int) -> tuple[int, int]:
+    """The first row of a texture in which triangles (t,) lie, with a gutter, and the row after the last."""
+    down = (1 - template.uv[template.uv_faces[triangles], 1]) * size
+    return max(0, int(down.min()) - GUTTER - 1), min(size, int(down.max()) + GUTTER + 2)

@@ -20,15 +20,18 @@ UNUSUAL, LEAST_UNUSUAL = 6.0, 40.0
 different things."""
 
 
-def fill_holes(texture: Pixels, known: Bools) -> None:
+def fill_holes(texture: Pixels, known: Bools, sources: Bools | None = None) -> None:
     """Fill unknown texels of (h, w, 3) in place, smoothly from those around (push-pull, Gortler et al. 1996).
 
     Colours are averaged into ever coarser pictures, known texels only, and handed back down by bilinear
     interpolation; known texels stay as they are.  Without any known texel nothing changes.
+
+    Args:
+        sources: (h, w) the known texels to fill from; by default, and where there is none, all.
     """
     if known.all() or not known.any():
         return
-    filled = _pulled(*_halved_sums(texture, known))
+    filled = _pulled(*_halved_sums(texture, known if sources is None or not sources.any() else sources))
     for rows, block in _enlarged(filled, *known.shape):
         missing = (~known[rows]).astype(np.uint8)
         _put(opencv().convertScaleAbs(block), missing, texture, rows)

@@ -192,7 +192,15 @@ class _SequenceBaker:
                 maps = SurfaceMaps(self.codings, vertices, pose, self.template, source, size)
             placed = transform(pose, vertices)
             baked = bake_source(
-                source, placed, self.template, self.settings, maps, self.fill_source, skin, self.skin.bearded
+                source,
+                placed,
+                self.template,
+                self.settings,
+                maps,
+                self.fill_source,
+                skin,
+                self.skin.bearded,
+                self.skin.beyond,
             )
         return baked, maps, colored
 

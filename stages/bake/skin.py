@@ -60,7 +60,8 @@ class Skin:
     """Where a template's texture should show skin.  A template without the 68 landmarks has no such place.
 
     Attributes:
-        bearded: (V,) where a beard grows, see `cover.CoverRegions`; None without landmarks.
+        bearded: (V,) where a beard grows, beyond: (V,) where hair and clothes may be, see `cover.CoverRegions`; both
+            None without landmarks.
     """
 
     def __init__(self, template: Template) -> None:
@@ -71,11 +72,13 @@ class Skin:
         self._about_eyes = np.zeros(0, bool)
         self._uv = np.zeros((0, 2))
         self.bearded: Floats | None = None
+        self.beyond: Floats | None = None
         if len(template.landmark_names) != len(IBUG68):
             return
         vertices, faces, marks = template.vertices, template.faces, template.landmarks()
         core = FaceCore.of(vertices, faces, vertex_areas(vertices, faces), marks)
-        self.bearded = CoverRegions.of(vertices, marks, core).bearded
+        regions = CoverRegions.of(vertices, marks, core)
+        self.bearded, self.beyond = regions.bearded, regions.worn
         self._core = np.flatnonzero(core.areas > 0)
         if not len(self._core):
             return

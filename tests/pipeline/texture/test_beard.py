@@ -8,7 +8,7 @@ import pytest
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.texture.baking import TextureOptions, bake_source, open_source
-from mimicme.pipeline.texture.beard import REACH_MM, beard_seen, on_beard
+from mimicme.pipeline.texture.beard import REACH_MM, beard_seen, below_the_jaw, on_beard
 from mimicme.pipeline.texture.scan_source import Source
 from mimicme.pipeline.texture.surface_maps import SurfaceMaps, coding
 
@@ -143,3 +143,65 @@ def test_the_maps_show_the_registered_surface_below_it():
     np.testing.assert_allclose(displaced, 0, atol=1e-3)
     normals = codings["normal"].values(maps.picture("normal"))[lower]
     np.testing.assert_allclose(normals.reshape(-1, 3), [[0, 0, 1]] * len(normals) * N, atol=1e-3)
+
+
+def patch(x=0.0, y=-25.0, radius=12.0):
+    """(V,) uint8: no skin in a disc, mm."""
+    v = template().vertices
+    return np.where(np.hypot(v[:, 0] - x, v[:, 1] - y) < radius, 0, 255).astype(np.uint8)
+
+
+def regions(jaw=-20.0):
+    """Where a beard grows, above the jaw, and what lies beyond the face, below it; both (V,)."""
+    y = template().vertices[:, 1]
+    return np.where(y > jaw, 1.0, 0.0), np.where(y > jaw, 0.0, 1.0)
+
+
+def test_what_skin_encloses_and_touches_the_beard_is_beard():
+    shape, skin = template(), patch()
+    found = below_the_jaw(shape, shape.vertices, opened(scanned(0.0)), skin, *regions(), near_mm=4)
+    np.testing.assert_array_equal(found, skin == 0)
+
+
+@pytest.mark.parametrize(
+    ("skin", "why"),
+    [
+        (patch(y=-40.0), "a collar reaches the rim"),
+        (np.minimum(patch(y=-36.0, radius=8), patch(y=20.0)), "it does not touch where a beard grows"),
+        (patch(radius=0), "there is none"),
+    ],
+)
+def test_what_may_be_a_collar_is_none(skin, why):
+    shape = template()
+    grows, beyond = regions()
+    if "touch" in why:
+        grows[shape.vertices[:, 1] > -10] = 0
+    found = below_the_jaw(shape, shape.vertices, opened(scanned(0.0)), skin, grows, beyond, 4)
+    assert not found.any(), why
+
+
+def test_where_the_scan_ends_beside_it_nothing_is_known_of_it():
+    shape, skin = template(), patch()
+    scan = scanned(0.0)
+    middle = scan.vertices[scan.faces].mean(axis=1)
+    kept = scan.faces[~((middle[:, 1] < -38) | ((middle[:, 1] < -30) & (middle[:, 0] > 0)))]
+    cut = opened(Mesh(scan.vertices, kept, scan.uv, kept))
+    assert not below_the_jaw(shape, shape.vertices, cut, skin, *regions(), near_mm=4).any()
+
+
+def test_a_vertex_that_is_lost_beside_it_leaves_it_unknown():
+    shape, skin = template(), patch()
+    vertices = shape.vertices.copy()
+    vertices[np.flatnonzero(skin == 0)[0]] = np.nan
+    assert not below_the_jaw(shape, vertices, opened(scanned(0.0)), skin, *regions(), near_mm=4).any()
+
+
+def test_the_texture_has_the_beard_below_the_jaw_and_not_a_collar():
+    shape, source = template(), opened(scanned(0.0))
+    grows, beyond = regions()
+    for skin, seen in ((patch(), True), (patch(y=-40.0), False)):
+        baked = bake_source(source, shape.vertices, shape, options(), None, None, skin, grows, beyond)
+        row = round((0.5 - (-29 if seen else -45) / 100) * N)
+        assert bool(baked.coverage[row, N // 2] > 0) == seen
+        filled = bake_source(source, shape.vertices, shape, options(), None, None, skin, grows)
+        assert not filled.coverage[row, N // 2]

@@ -10,7 +10,7 @@ from mimicme.pipeline.landmarks import N_LANDMARKS
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.texture import raster
 from mimicme.pipeline.texture.baking import Baked, TextureOptions, bake
-from mimicme.pipeline.texture.hollows import DARKEST, darken, shades
+from mimicme.pipeline.texture.hollows import DARKEST, darken, fill_opened, shades
 
 N = 256
 SIDE_MM, CELLS = 60.0, 60
@@ -132,3 +132,71 @@ def test_shades_are_those_of_what_the_pit_sees():
     middle = np.linalg.norm(template.vertices[:, :2], axis=1)
     assert (found[middle > PIT_MM + 2] == 1).all()
     assert (found[middle < PIT_MM / 2] < 0.7).all()
+
+
+def with_lid(open_mm: float):
+    """A template with a pit in which nothing is seen, and a mesh of it that is only `open_mm` deep."""
+    template = with_pit()
+    vertices = template.vertices.copy()
+    vertices[in_pit(vertices), 2] = -open_mm
+    return template, vertices
+
+
+def neutral_and_frame(open_mm: float, known=None):
+    """What a frame whose pit nobody sees is filled with, from a neutral's texture that is dark there."""
+    template, vertices = with_lid(open_mm)
+    found = baked(template)
+    picture = np.full((N, N, 3), SKIN, np.uint8)
+    hidden = found.coverage == 0
+    picture[hidden] = found.texture[hidden]
+    before = picture.copy()
+    fill_opened(picture, ~hidden if known is None else known, template, vertices)
+    return picture, before, hidden
+
+
+def test_what_comes_to_light_is_no_longer_dark():
+    picture, before, hidden = neutral_and_frame(0.0)
+    assert (floor(before) < 0.7 * np.array(SKIN)).all()
+    np.testing.assert_allclose(floor(picture) / np.array(SKIN), 1, atol=0.02)
+    np.testing.assert_array_equal(picture[~hidden], before[~hidden])
+
+
+@pytest.mark.parametrize("deep", [DEEP_MM, 2 * DEEP_MM])
+def test_what_is_as_deep_as_the_template_or_deeper_stays(deep):
+    picture, before, _ = neutral_and_frame(deep)
+    np.testing.assert_array_equal(picture, before)
+
+
+def test_what_the_frame_shows_of_it_stays_and_nothing_known_fills_nothing():
+    for known in (np.ones((N, N), bool), np.zeros((N, N), bool)):
+        picture, before, _ = neutral_and_frame(0.0, known)
+        np.testing.assert_array_equal(picture, before)
+
+
+def test_a_lost_vertex_opens_nothing():
+    template, vertices = with_lid(0.0)
+    vertices[:] = np.nan
+    picture = np.full((N, N, 3), SKIN, np.uint8)
+    fill_opened(picture, np.zeros((N, N), bool), template, vertices)
+    assert (picture == SKIN).all()
+
+
+def test_a_nostril_is_not_opened():
+    template, vertices = with_lid(0.0)
+    at = np.full((N_LANDMARKS, 3), CELLS // 2 * (CELLS + 2))
+    at[48:] = CELLS  # the lips are in a corner
+    of_nose = Template(
+        template.vertices,
+        template.faces,
+        template.uv,
+        template.uv_faces,
+        template.landmark_names,
+        at,
+        np.tile([1.0, 0.0, 0.0], (N_LANDMARKS, 1)),
+        digest="nostril",
+    )
+    found = baked(of_nose)
+    picture = found.texture.copy()
+    fill_opened(picture, found.coverage > 0, of_nose, vertices)
+    assert (floor(picture) < 0.7 * np.array(SKIN)).all()
+    np.testing.assert_array_equal(picture, found.texture)
