@@ -158,7 +158,7 @@ def test_so_many_places_are_tried_and_no_more(monkeypatch):
     scores = [0.95, 0.5, 0.2, *np.linspace(0.85, 0.94, 15)]
     monkeypatch.setattr(search, "_candidates", lambda *_: ((s, s, True) for s in scores))
     monkeypatch.setattr(search, "detect_points", lambda scene, camera, networks: camera)
-    monkeypatch.setattr(search, "refine_pose", lambda scene, view, networks: tried.append(view))
+    monkeypatch.setattr(search, "refine_pose", lambda scene, view, networks, **_: tried.append(view))
     assert find_head(None, None) is None
     assert tried == [0.95, *scores[3:8], *scores[:11:-1]]
 
