@@ -17,12 +17,14 @@ from mimicme.stages.landmarks.brows import follow_brows
 from mimicme.stages.landmarks.chin import CHIN, RELIABLE, Chin, find_chin
 from mimicme.stages.landmarks.consensus import Consensus, consensus_of
 from mimicme.stages.landmarks.creases import follow_creases, unshown_parts
+from mimicme.stages.landmarks.halves import RIM_MM, completed, middle_of, missing_side
 from mimicme.stages.landmarks.lids import follow_lids
 from mimicme.stages.landmarks.lips import follow_lips
 from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
 from mimicme.stages.landmarks.mediapipe_to_ibug import MediapipeToIbug
 from mimicme.stages.landmarks.networks import PictureNetworks
-from mimicme.stages.landmarks.search import Head, find_head
+from mimicme.stages.landmarks.pose import head_pose
+from mimicme.stages.landmarks.search import SURE_PRESENCE, Head, find_head, refine_pose
 from mimicme.stages.landmarks.shut_lids import follow_shut_lids
 from mimicme.stages.landmarks.spacing import spaced
 from mimicme.stages.landmarks.strips import ramp
@@ -39,6 +41,9 @@ LEAST_VIEWS = 3
 # Median over all 478 points of how much the views disagree: 0.8 to 1.6 mm on faces, over 4 on spheres, where a network
 # that is asked for a face draws one, but each time elsewhere.
 FACE_SPREAD_MM = 3.0
+# Half a face is completed twice: the middle is 1.0 mm off first and 0.5 mm then (a neutral of `synth`).
+MIDDLE_ROUNDS, LEAST_TRUST = 2, 1e-3
+MOST_HALVES = 2  # of views of what may be half a face that are completed where nothing is a face as it is
 SNAP_MM = 8.0  # a point further from the scan lies over a hole
 BOUNDARY_MM = 4.0  # a point that no ray meets, but the scan reaches: a lid beside the hole of an eye
 SPREAD_MM = 6.0  # views that disagree by more know nothing
@@ -79,7 +84,7 @@ def _ball(count: int = 26) -> Floats:
 _AROUND = _ball()  # in the head's axes
 
 # Why a point is absent, as stored.
-PRESENT, NOT_GIVEN, OFF_SCAN, UNSEEN, DISAGREED, OVER_HOLE, OUTLINE = range(7)
+PRESENT, NOT_GIVEN, OFF_SCAN, UNSEEN, DISAGREED, OVER_HOLE, OUTLINE, OTHER_HALF = range(8)
 ABSENCE = (
     "present",
     "not given by the file",
@@ -88,6 +93,7 @@ ABSENCE = (
     "the views disagree about it",
     "it lies over a hole of the scan",
     "it lies on the outline of a picture and on no fixed place of the skin; the registered mesh has it later",
+    "the scan has the other half of the face, whose mirror image was looked at in its place",
 )
 
 
@@ -108,11 +114,41 @@ class FaceFinder:
     def detect(self, scan: Mesh, image: NDArray[np.uint8] | None, near: Floats | None = None) -> Located:
         """See `Detector`."""
         scene = Scene(scan, image)
-        head = find_head(scene, self.networks, near)
+        missed: list[View] = []
+        head = find_head(scene, self.networks, near, missed)
+        halves = [view for view in (missed if head is None else [head.view]) if missing_side(view)]
+        for view in sorted(halves, key=lambda view: view.presence, reverse=True)[:MOST_HALVES]:
+            by_mirror = self._half_face(scene, image, view.pose, sure=head is not None)
+            if by_mirror is not None:
+                return by_mirror
         seen = None if head is None else self.multi_view_consensus(scene, head, known=head.near)
         if seen is None or np.median(seen[0].spread) > FACE_SPREAD_MM:
             raise self._no_face(scan, image)
         return landmarks_on_scan(scene, *seen, self.to_ibug, self.chin)
+
+    def _half_face(
+        self, scene: Scene, image: NDArray[np.uint8] | None, pose: Floats, sure: bool
+    ) -> Located | None:
+        """Landmarks of a face of which the scan has one side, see `halves`; None where its whole shows no face.
+
+        Args:
+            pose: (4, 4) about where the head is.
+            sure: the half alone shows a face; else the whole has to show one clearly.
+        """
+        for _ in range(MIDDLE_ROUNDS):
+            middle = middle_of(scene.surface, scene.centre, pose)
+            whole = Scene(completed(scene.mesh, scene.surface, scene.centre, middle), image)
+            view = detect_points(whole, head_camera(middle), self.networks)
+            # of a whole the networks see more, but its middle is where it was completed: the scan's own points say more
+            own = scene.surface.distance(view.points - scene.centre) < RIM_MM
+            pose = head_pose(view.points, np.where(own, 0.02 + view.cosine**2, LEAST_TRUST))
+        found = refine_pose(whole, view, self.networks, rounds=1)
+        if found is not None and not sure and found.view.presence <= SURE_PRESENCE:
+            return None
+        seen = None if found is None else self.multi_view_consensus(whole, found, known=False)
+        if seen is None or np.median(seen[0].spread) > FACE_SPREAD_MM:
+            return None
+        return on_scan_itself(landmarks_on_scan(whole, *seen, self.to_ibug, self.chin), scene)
 
     def _no_face(self, scan: Mesh, image: NDArray[np.uint8] | None) -> FrameRejected:
         """The rejection; before that the scan is looked at the other way round, from where its triangles are backs."""
@@ -164,6 +200,25 @@ class FaceFinder:
             rounds += 1
             settled = rounds >= (1 if known else 2) and angle_deg(pose, consensus.pose) < SETTLED_DEG
             pose = consensus.pose
+
+
+def on_scan_itself(located: Located, scene: Scene) -> Located:
+    """Landmarks of a face that was completed by its mirror image, without those that lie on the image alone."""
+    there = located.source != NONE
+    off = np.full(N_LANDMARKS, np.inf)
+    off[there] = scene.surface.distance(located.points[there] - scene.centre)
+    lost = there & (off > RIM_MM)
+    assert located.absent is not None
+    eyes = [group for group in ("left_eye", "right_eye") if (there & ~lost)[GROUPS[group]].any()]
+    return replace(
+        located,
+        points=np.where(lost[:, None], np.nan, located.points),
+        source=np.where(lost, NONE, located.source).astype(np.uint8),
+        confidence=np.where(lost, 0, located.confidence).astype(np.float32),
+        absent=np.where(lost, OTHER_HALF, located.absent).astype(np.uint8),
+        shut=tuple(group for group in located.shut if group in eyes),
+        shown_shut=tuple(group for group in located.shown_shut if group in eyes),
+    )
 
 
 def project_onto_scan(scene: Scene, wanted: Floats, pose: Floats) -> tuple[Floats, Floats]:

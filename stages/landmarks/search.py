@@ -54,14 +54,17 @@ class Head(NamedTuple):
     near: bool = False
 
 
-def find_head(scene: Scene, networks: PictureNetworks, near: Floats | None = None) -> Head | None:
+def find_head(
+    scene: Scene, networks: PictureNetworks, near: Floats | None = None, missed: list[View] | None = None
+) -> Head | None:
     """The head on a scan; None when there is none.
 
     Args:
         near: (4, 4) the head's pose one frame ago; tried first.
+        missed: takes the frontal views of what was no face.
     """
     if near is not None:
-        head = refine_pose(scene, detect_points(scene, head_camera(near), networks), networks, rounds=1)
+        head = refine_pose(scene, detect_points(scene, head_camera(near), networks), networks, 1, missed)
         if head is not None:
             return head._replace(near=True)
     best: Head | None = None
@@ -74,12 +77,13 @@ def find_head(scene: Scene, networks: PictureNetworks, near: Floats | None = Non
             found.append((score, -k, camera))
             continue
         certain += 1
-        head = refine_pose(scene, detect_points(scene, camera, networks), networks)
+        head = refine_pose(scene, detect_points(scene, camera, networks), networks, missed=missed)
         if head is not None and (straight or head.view.presence > SURE_PRESENCE):
             return head
         best = _likelier(best, head)
     for _, _, camera in sorted(found, key=lambda f: f[:2], reverse=True)[:OTHER_TRIES]:
-        best = _likelier(best, refine_pose(scene, detect_points(scene, camera, networks), networks))
+        head = refine_pose(scene, detect_points(scene, camera, networks), networks, missed=missed)
+        best = _likelier(best, head)
         if best is not None and best.view.presence > SURE_PRESENCE:
             break
     return best
@@ -122,13 +126,20 @@ def _likelier(one: Head | None, other: Head | None) -> Head | None:
     return other if other.view.presence > one.view.presence else one
 
 
-def refine_pose(scene: Scene, view: View, networks: PictureNetworks, rounds: int = 2) -> Head | None:
-    """Pose refinement: render from straight ahead of the pose found, detect again; None when it is no face."""
+def refine_pose(
+    scene: Scene, view: View, networks: PictureNetworks, rounds: int = 2, missed: list[View] | None = None
+) -> Head | None:
+    """Pose refinement: render from straight ahead of the pose found, detect again; None when it is no face: then
+    `missed` takes the last view."""
     for _ in range(rounds):
         if not np.isfinite(view.misfit_mm):
             return None
         view = detect_points(scene, head_camera(view.pose), networks)
-    return Head(view.pose, view) if is_face(view) else None
+    if is_face(view):
+        return Head(view.pose, view)
+    if missed is not None:
+        missed.append(view)
+    return None
 
 
 def is_face(view: View) -> bool:

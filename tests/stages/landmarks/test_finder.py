@@ -12,7 +12,13 @@ from mimicme.pipeline.landmarks import INNER, MIRROR, detector_weights
 from mimicme.stages.landmarks import mediapipe_to_ibug, search
 from mimicme.stages.landmarks.chin import chin_of
 from mimicme.stages.landmarks.consensus import consensus_of
-from mimicme.stages.landmarks.finder import OUTLINE, FaceFinder, project_onto_scan, settled_on_scan
+from mimicme.stages.landmarks.finder import (
+    OTHER_HALF,
+    OUTLINE,
+    FaceFinder,
+    project_onto_scan,
+    settled_on_scan,
+)
 from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
 from mimicme.stages.landmarks.mediapipe_to_ibug import (
     BARE_DEFAULT_MM,
@@ -106,6 +112,27 @@ def test_however_the_scan_lies_the_points_are_the_same(finder, person, yaw, pitc
     assert moved.source.sum() > 0.9 * straight.source.sum()
 
 
+@pytest.mark.parametrize(("side", "beyond_mm", "most_mm"), [("right", 0.0, 3.5), ("left", 20.0, 1.0)])
+def test_of_half_a_face_the_points_it_has_are_those_of_the_whole(finder, person, side, beyond_mm, most_mm):
+    """A scan of 5 mm triangles, whose cut is as coarse: of fine ones halves at the middle are 0.6 mm off."""
+    mesh, image, truth = person
+    whole = finder.detect(mesh, image)
+    to_left = truth[45] - truth[36]
+    to_left /= np.linalg.norm(to_left)
+    away = to_left if side == "left" else -to_left
+    middle = truth[[27, 28, 29, 30, 33, 51, 57, 8]].mean(axis=0)
+    half, _ = keep_triangles(mesh, (mesh.vertices[mesh.faces].mean(axis=1) - middle) @ away < beyond_mm)
+    found = finder.detect(half, image)
+    there = (whole.points - middle) @ away < beyond_mm - 4
+    inner = np.arange(68) >= 27  # brows of such a scan are a few texels
+    seen, other = there & inner, ((truth - middle) @ away > beyond_mm + 8) & inner
+    apart = np.linalg.norm(found.points - whole.points, axis=1)[seen]
+    assert len(apart) >= 14 and np.isfinite(apart).mean() > 0.9 and np.nanmedian(apart) < most_mm
+    assert other.sum() >= 4 and (found.absent[other] == OTHER_HALF).mean() > 0.7
+    assert np.isnan(found.points[other]).all() and not found.confidence[other].any()
+    assert not found.source[other].any()
+
+
 @pytest.mark.parametrize(("roll", "pitch", "most"), [(180, 0, 8), (0, 90, 24), (0, -90, 24)])
 def test_a_head_that_lies_is_not_searched_for_from_every_side(networks, person, roll, pitch, most):
     mesh, image, *_ = person
@@ -131,7 +158,7 @@ def test_so_many_places_are_tried_and_no_more(monkeypatch):
     scores = [0.95, 0.5, 0.2, *np.linspace(0.85, 0.94, 15)]
     monkeypatch.setattr(search, "_candidates", lambda *_: ((s, s, True) for s in scores))
     monkeypatch.setattr(search, "detect_points", lambda scene, camera, networks: camera)
-    monkeypatch.setattr(search, "refine_pose", lambda scene, view, networks: tried.append(view))
+    monkeypatch.setattr(search, "refine_pose", lambda scene, view, networks, **_: tried.append(view))
     assert find_head(None, None) is None
     assert tried == [0.95, *scores[3:8], *scores[:11:-1]]
 
