@@ -20,8 +20,8 @@ SUSPICIOUS = (
     "animation-unread", "another-face", "axes-mirrored", "cheek-slid", "ear-draped", "face-without-texture",
     "few-landmarks-on-scan", "frame-repeated", "half-seen", "landmarks-by-hand-only", "landmarks-distrusted",
     "landmarks-doubted", "landmarks-jump", "landmarks-left-out", "landmarks-not-compared", "landmarks-unsure",
-    "lids-folded", "lids-shut", "lips-apart", "mouth-askew", "mouth-misplaced", "neutral-odd", "not-skin",
-    "part-missing", "pose-by-landmarks", "texture-ambiguous", "texture-drifts", "texture-empty",
+    "lids-folded", "lids-open", "lids-shut", "lips-apart", "mouth-askew", "mouth-misplaced", "neutral-odd",
+    "not-skin", "part-missing", "pose-by-landmarks", "texture-ambiguous", "texture-drifts", "texture-empty",
     "texture-relocated", "triangles-turned",
 )  # fmt: skip
 """Notes that often mean a bad result; so do those of a stage that rejected a frame whose vertices are good."""

@@ -152,7 +152,7 @@ def _takes_mb(settings: RegisterSettings, vertices: int) -> float:
 
 STAGE = Stage(
     name="register",
-    version=21,
+    version=22,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,

@@ -50,8 +50,8 @@ class Quality:
             eye, of the nose and of the lips that the scan has a surface near to, however it faces (`FaceParts`).
         mouth_light: area, mm^2, between the lips that the mesh leaves open though the scan has skin there, from the
             front; mouth_opening: all that is open between them.
-        mouth_asymmetry, mouth_relief, lids_shut, lids_folded, ear_drape, cheek_slide, bone_apart: see
-            `Plausible`.
+        mouth_asymmetry, mouth_relief, lids_shut, lids_open_right, lids_open_left, lids_folded, ear_drape, cheek_slide,
+            bone_apart: see `Plausible`.
         flipped_triangles: triangles whose normal has turned by more than 90 degrees from the rest shape's; like the
             next, without the eyeballs', which fold away behind closed lids.
         degenerate_triangles: triangles of less than 2 % of their area at rest.
@@ -96,6 +96,8 @@ class Quality:
     mouth_asymmetry: float
     mouth_relief: float
     lids_shut: float
+    lids_open_right: float
+    lids_open_left: float
     lids_folded: float
     ear_drape: float
     cheek_slide: float
@@ -218,6 +220,8 @@ UNITS = {
     "mouth_asymmetry": "mm",
     "mouth_relief": "1",
     "lids_shut": "mm",
+    "lids_open_right": "mm",
+    "lids_open_left": "mm",
     "lids_folded": "1",
     "ear_drape": "mm",
     "cheek_slide": "mm",
@@ -408,6 +412,8 @@ SHUT_LIDS_MM, FOLDED_LIDS, DRAPED_MM = 1.6, 0.012, 3.4
 where nobody pulled the mouth aside; 0.78 mm; 0.6 %; 1.7 mm, of ears compared with the template's: compared with the
 person's own 494 frames of three makers have at most 2.3, ears that lean back by 15 mm 5.1 and more).  `ASKEW_RELIEF` is
 the worst frame's own: a person may pull the mouth aside, and then the lips of scan and mesh agree."""
+OPEN_LIDS_MM = 1.6
+"""Of lids that are noted to be open though their landmarks are shut."""
 SLID_MM = 3.8
 """Of a cheek that is noted.  539 frames of 45 people of three makers, none of them slid, have at most 2.8 (wide open
 mouths; neutrals, which are compared with the template); the same with a cheek slid by 9 mm 4.7 and more."""
@@ -486,6 +492,11 @@ def parts_missing(quality: Quality) -> dict[str, float]:
 def _implausible(quality: Quality) -> list[tuple[str, str]]:
     """What a person would see at a glance; a figure that is not known says nothing."""
     askew = quality.mouth_asymmetry > ASKEW_MM and quality.mouth_relief < ASKEW_RELIEF
+    still_open = [
+        f"The mesh's lids of the {side} eye are {gap:.1f} mm apart"
+        for side, gap in (("right", quality.lids_open_right), ("left", quality.lids_open_left))
+        if gap > OPEN_LIDS_MM
+    ]
     said = (
         (
             "mouth-misplaced",
@@ -502,6 +513,11 @@ def _implausible(quality: Quality) -> list[tuple[str, str]]:
             "lids-shut",
             quality.lids_shut > SHUT_LIDS_MM,
             f"The mesh's lids are {quality.lids_shut:.1f} mm less far open than the landmarks say.",
+        ),
+        (
+            "lids-open",
+            bool(still_open),
+            "; ".join(still_open) + ", where the landmarks say that they are shut.",
         ),
         (
             "lids-folded",

@@ -211,7 +211,7 @@ def _second_pass(
 
 STAGE = Stage(
     name="repass",
-    version=9,
+    version=10,
     settings=RepassSettings,
     needs=("ingest", "landmarks", "align", "register"),
     compute=compute,
