@@ -604,7 +604,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=18,
+    version=19,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,

@@ -874,8 +874,9 @@ class SequenceTracker:
         given = transform(inverse(pose), frame.landmarks)
         told = self._without_habit(np.where(known[:, None], given, 0.0), self._habit(), frame, known)
         told[~(known & frame.tells_expression)] = np.nan
-        for eye in EYES:  # between shut and open they say neither
-            if SHUT_EYE <= open_share(told, self._open_eyes, eye) < CLOSED_EYE:
+        for eye in EYES if self.neutral is not None else ():  # found between shut and open they say neither
+            doubtful = SHUT_EYE <= open_share(told, self._open_eyes, eye) < CLOSED_EYE
+            if doubtful and frame.detected[GROUPS[eye]].all():
                 told[GROUPS[eye]] = np.nan
         areas = self.levels.fine.areas
         quality = self._assessor.assess(
