@@ -143,7 +143,8 @@ class Plausibility:
             mouth_asymmetry(carried),
             _correlation(self._patch.relief(vertices), self._relief),
             lids_shut(carried, given, self._marks),
-            *(lids_open(carried, given, self._marks, eye) for eye in EYES),
+            lids_open(carried, given, self._marks, "right_eye"),
+            lids_open(carried, given, self._marks, "left_eye"),
             float(folded.mean()) if len(folded) else np.nan,
             max(
                 (ear_drape(at_rest, vertices[own], self._own) for own, at_rest in self._ears), default=np.nan
