@@ -61,10 +61,11 @@ def unlike_skin(scan: ScanTarget, landmarks: Floats, open_eyes: Floats, eye: str
     return float((red[inside] < RED_SHARE * usual).mean())
 
 
-def met(landmarks: Floats, open_eyes: Floats, eye: str) -> Floats:
-    """Landmarks (68, 3) with the upper lid of an eye where its lower one is, across the eye: when lids shut, the upper
-    one comes down onto the lower, which hardly moves."""
-    way, out = opening_way(landmarks, open_eyes, eye), landmarks.copy()
+def met(landmarks: Floats, known: Bools, open_eyes: Floats, eye: str) -> Floats:
+    """Landmarks (68, 3), as far as `known` (68,), with the upper lid of an eye where its lower one is, across the eye:
+    when lids shut, the upper one comes down onto the lower, which hardly moves."""
+    way = opening_way(np.where(known[:, None], landmarks, np.nan), open_eyes, eye)
+    out = landmarks.copy()
     points = out[GROUPS[eye]]
     for upper, lower in zip(UPPER_LID[1:3], LOWER_LID[1:3], strict=True):
         points[upper] -= ((points[upper] - points[lower]) @ way) * way

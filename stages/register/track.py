@@ -455,7 +455,7 @@ class SequenceTracker:
         closed = self._closed_eyes(shown, target, unlike)
         for eye, shut in zip(EYES, closed, strict=True):
             if shut and unlike[eye] < EYE_HIDDEN:
-                landmarks = met(landmarks, self._open_eyes, eye)
+                landmarks = met(landmarks, known, self._open_eyes, eye)
         weights = np.where(known, settings.landmark_weight_mm2 * frame.confidence, 0.0)
         if self.neutral is None:
             share = np.full(N_LANDMARKS, settings.detected_share)
@@ -662,7 +662,7 @@ class SequenceTracker:
         closed = self._eyes_still_closed(shown, target, on_first)
         for eye, shut in zip(EYES, closed, strict=True):
             if shut and frame.detected[GROUPS[eye]].all():
-                landmarks = met(landmarks, self._open_eyes, eye)
+                landmarks = met(landmarks, known, self._open_eyes, eye)
         self._fitter = self._fitters.of(*closed)
         vertices = first.vertices.astype(np.float64)
         correspondences = self._fitter.correspondences(vertices, target, settings.scale_end_mm)
