@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from mimicme.pipeline.drawing.pictures import FrameView
 
 FIRST_FIGURES = (
-    "expected_error", "mouth_light", "mouth_relief", "mouth_asymmetry", "lids_shut", "lids_folded", "cheek_slide",
-    "ear_drape", "ear_distance", "core_share", "skin_share", "texture_contrast", "drift_p95", "motion", "neutral_cost",
-    "s2m_median", "s2m_p95", "landmark_error",
+    "expected_error", "mouth_light", "mouth_relief", "mouth_asymmetry", "lids_shut", "lids_open_right",
+    "lids_open_left", "lids_folded", "cheek_slide", "ear_drape", "ear_distance", "core_share", "skin_share",
+    "texture_contrast", "drift_p95", "motion", "neutral_cost", "s2m_median", "s2m_p95", "landmark_error",
 )  # fmt: skip
 """Of a frame, these are shown before the others: what is off by most, and what a person sees at a glance."""
 

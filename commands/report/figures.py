@@ -10,8 +10,8 @@ LOWER_IS_BETTER = frozenset({
     "align_landmark_residual", "align_surface_residual", "bone_apart", "cheek_slide", "crossing_triangles",
     "degenerate_triangles", "drift", "drift_p95", "ear_distance", "ear_drape", "expected_error", "expected_error_high",
     "expected_error_low", "flipped_triangles", "landmark_disagreement", "landmark_distance", "landmark_error",
-    "landmark_gap", "landmark_residual", "lids_folded", "lids_shut", "mouth_light", "s2m_mean", "s2m_median",
-    "s2m_p95", "stretch_core", "stretch_p95",
+    "landmark_gap", "landmark_residual", "lids_folded", "lids_open_left", "lids_open_right", "lids_shut", "mouth_light",
+    "s2m_mean", "s2m_median", "s2m_p95", "stretch_core", "stretch_p95",
 })  # fmt: skip
 HIGHER_IS_BETTER = frozenset({
     "core_share", "core_share_left", "core_share_right", "coverage", "data_share", "eye_share_left", "eye_share_right",
@@ -60,6 +60,8 @@ def bounds(settings: Mapping[str, Any]) -> dict[str, list[Bound]]:
             Bound(quality.ASKEW_MM, f"with mouth_relief below {quality.ASKEW_RELIEF} {NOTED_ABOVE}")
         ],
         "lids_shut": [Bound(quality.SHUT_LIDS_MM, NOTED_ABOVE)],
+        "lids_open_right": [Bound(quality.OPEN_LIDS_MM, NOTED_ABOVE)],
+        "lids_open_left": [Bound(quality.OPEN_LIDS_MM, NOTED_ABOVE)],
         "lids_folded": [Bound(quality.FOLDED_LIDS, NOTED_ABOVE)],
         "ear_drape": [Bound(quality.DRAPED_MM, NOTED_ABOVE)],
         "ear_distance": [

@@ -174,9 +174,16 @@ def lid_opening(landmarks: Floats, reference: Floats, eye: str) -> float:
     if not np.isfinite(mine).all():
         return np.nan
     apart, at_rest = mine[UPPER_LID[1:3]] - mine[LOWER_LID[1:3]], _apart_at_rest(open_eye)
-    up = _unit(_turn(reference, landmarks) @ _opening_way(open_eye), mine[3] - mine[0])
+    up = opening_way(landmarks, reference, eye)
     # of the two pairs the more open one is the less noisy
     return max(float(at_rest @ (apart @ up)) / float(at_rest.sum()), 0.0)
+
+
+def opening_way(landmarks: Floats, reference: Floats, eye: str) -> Floats:
+    """(3,) unit, across an eye of landmarks (68, 3), mm: the way that its lids open, as those of a reference, (68, 3)
+    of a face with open eyes, turned as the face is turned against it."""
+    mine = landmarks[GROUPS[eye]]
+    return _unit(_turn(reference, landmarks) @ _opening_way(reference[GROUPS[eye]]), mine[3] - mine[0])
 
 
 def open_share(landmarks: Floats, reference: Floats, eye: str) -> float:

@@ -66,6 +66,15 @@ OPEN_BESIDE, SHARE_BESIDE = 0.7, (0.66, 0.56)
 # That decides of an eye of whose opening so much is unlike skin, from surely open to in doubt: of shut eyes of 6 winks
 # 0.67 at most is, of 3 eyes half-way to a wink (`synth`) 0.78 and more, of 16 of the 20 open ones of the neutrals 0.83.
 IN_DOUBT = (0.76, 0.68)
+# Of so low an eye the opening that is drawn is lashes and shade as well as iris.  What lies where an open eye would be
+# tells: how far that reaches above and below the line between the corners, in shares of its length (people's eyes are
+# open by 0.2 to 0.35 of it), how much larger it is where skin begins, and up to where that is learnt, mm above it.
+OPEN_ABOVE, OPEN_BELOW, AROUND_OPEN, LEARNT_ABOVE_MM = 0.14, 0.09, 1.9, 2.0
+# White and iris have less than this share of the skin's excess of red over green, in any shade.
+RED_SHARE, LEAST_NOISES = 0.6, 3.0
+# The share of that place that has so little of it, from an eye that is surely there to surely none, of one
+# that looks closed, and of a low one whose colour is unlike the skin around.  Reasoned, not tuned.
+THERE, ABSENT, LEAST_SEEN = (0.6, 0.45), (0.35, 0.2), 0.5
 LID_INSIDE_MM, AROUND_MM = 0.4, (2.0, 6.0)  # of the networks' eye; the skin around it
 # Where the lids' line may lie beside the middle between the networks' lids: above, below.  They draw a closed eye on
 # the upper lid, and above that comes the fold in the socket.
@@ -343,25 +352,31 @@ class Look(NamedTuple):
             little is seen.
         height: mm, the opening's.
         empty: share, 0 to 1, of its opening that is a hole.
+        there: share, 0 to 1, of the place of an open eye that has not the hue of skin; NaN where too little is seen.
     """
 
     unlike: float
     height: float
     empty: float = 0.0
+    there: float = float("nan")
 
 
 def closed_share(eye: Look, beside: Look) -> float:
     """How closed an eye is, 0 to 1: what is drawn as its opening has the colour of the skin around, or leaves it in
-    doubt and shows much less of another one than the eye beside it.
+    doubt and shows much less of another one than the eye beside it; or it is low, and where an open eye would be there
+    is skin.  Where that is not skin's hue, no eye is closed.
 
     An eye that is narrowed shows less of one, too, but all that is drawn of it is white and iris.
     """
-    if not np.isfinite(eye.unlike):
-        return float(ramp(eye.height, CLOSED_MM))
-    closed = float(ramp(eye.unlike, OPEN_SHARE))
-    if beside.unlike >= OPEN_BESIDE and beside.height > CLOSED_MM[0]:  # NaN is not
+    low = float(ramp(eye.height, CLOSED_MM))
+    closed = low if not np.isfinite(eye.unlike) else float(ramp(eye.unlike, OPEN_SHARE))
+    if (
+        np.isfinite(eye.unlike) and beside.unlike >= OPEN_BESIDE and beside.height > CLOSED_MM[0]
+    ):  # NaN is not
         share = eye.unlike * eye.height / (beside.unlike * beside.height)
         closed = max(closed, float(ramp(share, SHARE_BESIDE)) * float(ramp(eye.unlike, IN_DOUBT)))
+    if np.isfinite(eye.there):
+        closed = max(closed, low * float(ramp(eye.there, ABSENT))) * float(ramp(eye.there, THERE))
     return closed
 
 
@@ -387,6 +402,37 @@ def look_of(picture: NDArray[np.float32], empty: Bools, marks: Floats) -> Look:
     unlike = None
     if opening.sum() >= LEAST_PIXELS:
         unlike = distance_from(picture, grown(far) & ~grown(near) & ~empty)
+    there = _eye_there(picture, empty, marks)
     if unlike is None:
-        return Look(np.nan, height)
-    return Look(float((empty | (unlike > UNLIKE))[opening].mean()), height, float(empty[opening].mean()))
+        return Look(np.nan, height, there=there)
+    return Look(
+        float((empty | (unlike > UNLIKE))[opening].mean()), height, float(empty[opening].mean()), there
+    )
+
+
+def _eye_there(picture: NDArray[np.float32], empty: Bools, marks: Floats) -> float:
+    """See `Look.there`; arguments as of `look_of`."""
+    axis = marks[3] - marks[0]
+    length = float(np.linalg.norm(axis))
+    if not length > 0:
+        return float("nan")
+    y, x = np.indices(empty.shape)
+    away = (np.stack([x, y], axis=-1) - (marks[0] + marks[3]) / 2) @ np.stack([axis, [-axis[1], axis[0]]]).T
+    along, down = away[..., 0] / length**2, away[..., 1] / length**2
+    arch = 1 - (2 * along) ** 2
+    seen = ~empty
+    inside = (down > -OPEN_ABOVE * arch) & (down < OPEN_BELOW * arch)
+    wide = 1 - (2 * along / AROUND_OPEN) ** 2
+    beyond = (down < -AROUND_OPEN * OPEN_ABOVE * wide) | (down > AROUND_OPEN * OPEN_BELOW * wide)
+    near = (np.abs(along) < 0.6) & (down > -LEARNT_ABOVE_MM * PIXELS_PER_MM / length) & (down < 0.6)
+    skin = seen & beyond & near
+    mine = inside & seen
+    if min(mine.sum(), skin.sum()) < LEAST_PIXELS or mine.sum() < LEAST_SEEN * inside.sum():
+        return float("nan")
+    light = np.log(picture.astype(np.float64) + BLACK)
+    red = light[..., 0] - light[..., 1]
+    usual = float(np.median(red[skin]))
+    noise = 1.4826 * float(np.median(np.abs(red[skin] - usual)))
+    if usual <= LEAST_NOISES * noise:  # no hue to tell by
+        return float("nan")
+    return float((red[mine] < RED_SHARE * usual).mean())

@@ -96,6 +96,9 @@ class RegisteredCheckpoint(Checkpoint):
             "mirror image",
             "mouth_relief": "correlation of the mesh's relief about the lips with the template's: 1 is lips on lips",
             "lids_shut": "how much less far the mesh's lids are open than the landmarks it is fitted to; the worse eye",
+            "lids_open_right": "how much further the mesh's lids of the subject's right eye are open than landmarks "
+            "that have them shut",
+            "lids_open_left": "the same of the subject's left eye",
             "lids_folded": "share of the triangles about the eyes, without eyeballs, that are flipped or have no area",
             "ear_drape": "95th percentile of the distance of an ear's vertices to the neutral's, moved as a whole; the "
             "worse ear",

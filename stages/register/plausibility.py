@@ -38,6 +38,8 @@ MIN_EAR, MIN_LIPS, MIN_BONE = 12, 24, 24
 BROWS, NOSE = slice(17, 27), 29
 BELOW_BROWS_MM = 3.0
 """Bone is compared between the brows, above which skin moves by millimetres, and this point of the nose's ridge."""
+SHUT_APART_MM = 1.5
+"""Landmarks of lids that are no further apart say that they are shut: found points are off by as much."""
 DEGENERATE = 0.02
 MOST_SMOOTHING = 200
 
@@ -52,6 +54,8 @@ class Plausible(NamedTuple):
             lie on the scan's, near 0 where they lie on its chin or cheek.  Higher is better.
         lids_shut: how much less far the mesh's lids are open than the landmarks they were fitted to, of the worse eye,
             mm; negative when further.
+        lids_open_right, lids_open_left: how much further the mesh's lids of an eye, the subject's right or left, are
+            open than landmarks that have them shut, mm; 0 where these are further apart than `SHUT_APART_MM`.
         lids_folded: share of the triangles about the eyes, without the eyeballs', that are flipped or have no area.
         ear_drape: 95th percentile of the distance of the ears' vertices to the ear at rest, moved onto them as a whole,
             and, where that is not the person's own, turned and scaled, of the worse ear, mm: a smile moves an ear,
@@ -64,6 +68,8 @@ class Plausible(NamedTuple):
     mouth_asymmetry: float
     mouth_relief: float
     lids_shut: float
+    lids_open_right: float
+    lids_open_left: float
     lids_folded: float
     ear_drape: float
     cheek_slide: float
@@ -137,6 +143,8 @@ class Plausibility:
             mouth_asymmetry(carried),
             _correlation(self._patch.relief(vertices), self._relief),
             lids_shut(carried, given, self._marks),
+            lids_open(carried, given, self._marks, "right_eye"),
+            lids_open(carried, given, self._marks, "left_eye"),
             float(folded.mean()) if len(folded) else np.nan,
             max(
                 (ear_drape(at_rest, vertices[own], self._own) for own, at_rest in self._ears), default=np.nan
@@ -246,6 +254,19 @@ def lids_shut(carried: Floats, given: Floats, reference: Floats) -> float:
     less = [lid_opening(given, reference, eye) - lid_opening(carried, reference, eye) for eye in EYES]
     known = [value for value in less if np.isfinite(value)]
     return max(known, default=np.nan)
+
+
+def lids_open(carried: Floats, given: Floats, reference: Floats, eye: str) -> float:
+    """How much further the lids of landmarks `carried` (68, 3) are open than those of `given` (68, 3, NaN absent), of
+    one of `EYES`, where these are shut, mm; 0 where they are not, NaN where one of them is absent.
+
+    Args:
+        reference: (68, 3) of a face with open eyes, canonical frame (`lid_opening`).
+    """
+    opening = lid_opening(given, reference, eye)
+    if opening > SHUT_APART_MM:
+        return 0.0
+    return max(lid_opening(carried, reference, eye) - opening, 0.0)
 
 
 def ear_drape(at_rest: Floats, found: Floats, same_person: bool = False) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +23,7 @@ from mimicme.pipeline.template.face_core import FaceCore, FaceParts
 from mimicme.pipeline.texture.skin_seen import is_skin
 from mimicme.stages.register.carried_motion import CarriedMotion
 from mimicme.stages.register.ear_placing import Ears
+from mimicme.stages.register.eye_look import EYE_HIDDEN, EYE_SHOWN, met, unlike_skin
 from mimicme.stages.register.eyelids import covered
 from mimicme.stages.register.fast_motion import LEAST_NOISE_MM, FastMotion
 from mimicme.stages.register.fit import (
@@ -38,6 +39,7 @@ from mimicme.stages.register.fit import (
     annealed,
 )
 from mimicme.stages.register.levels import Levels
+from mimicme.stages.register.lid_habit import CLOSED_EYE, OPEN_EYE, SHUT_EYE, without_habit
 from mimicme.stages.register.lid_motion import LidMotion
 from mimicme.stages.register.mouth_light import Mouth, light_between_lips
 from mimicme.stages.register.patches import Patches
@@ -90,19 +92,10 @@ MOUTH_AT_REST_MM, MOUTH_MOVED_MM = 3.6, 4.6
 """Mean difference of a mouth's landmarks from the template's, about their middle and at its size: up to the first they
 may be those of a mouth at rest, from the second on they are not.  The neutrals of 12 people of `mimicme synth` have 1.2
 to 3.6, found; their smiles' apexes 2.8 to 7.5, their surprise 3.0 to 13."""
-CLOSED_EYE, OPEN_EYE = 0.40, 0.67
-"""Opening of an eye's landmarks in its width, over that of the open eye (`open_share`): up to the first it is closed,
-from the second on it may be a narrow one.  Set on the template's eye with noise of 0.7 and of 1 mm on each coordinate:
-at most the first are of its openings 0 at least 99.9 %, 0.2 94 %, 0.5 10 and 17 %, 0.7 and more none."""
 HALF_CLOSED = 0.5
 """How far an eye is closed, from the second to the first, from which on that is said of a neutral: narrow eyes have
 little.  There, and with such noise, openings of 0.2 are at least 99 % of the time, of 0.4 85 to 94 %, of 0.7 2 and 8 %,
 of 0.8 at most 2 %."""
-SHUT_EYE = 0.25
-"""The same share, up to which lids are drawn together where the scan has no hole between them.  With such noise it
-calls a closed eye open in 0.3 and 3 % of frames, and one that is open by 0.4 of its own shut in 2 and 8 %, by 0.5 in at
-most 1 %.  The winks of 24 people of `mimicme synth`, whose lids are 0.2 to 2.7 mm apart, have 0.03 to 0.32, 20 of them
-less than this."""
 OPEN_MOUTH = 0.2
 """Opening of the mouth, in its widths, from which on a frame is no neutral, even if the sequence has no better one."""
 AROUND_EARS = 3
@@ -113,6 +106,9 @@ a dome below caps of 4 and 8 mm, 1 to 6 steps and 10 to 60 mm give the same mean
 THERE_MM = 2.5
 """A scan whose surface, or the end of it, is so near to a vertex shows the place: gaps between lips and lids, and
 specks that are missing, are no loss."""
+LIDS_MET = 0.2
+"""Opening of a registered eye, in that of the open one, up to which its lids were drawn together: then it is 0.01 to
+0.15, else, by the same found landmarks, 0.45 and more (a dome's eye; shut eyes of four people)."""
 LIDS_AGAIN = 2
 """Coarse steps that a closing eye is fitted again with; see lid_motion.py."""
 FIRST_STIFFER = 10.0
@@ -339,12 +335,50 @@ class SequenceTracker:
                 own[GROUPS[eye]] = reference[GROUPS[eye]]
         return own
 
-    def _closed_eyes(self, landmarks: Floats, scan: ScanTarget) -> tuple[bool, bool]:
-        """Whether the right and the left eye are closed, by landmarks (68, 3), NaN absent, and by the scan."""
-        right, left = (
-            open_share(landmarks, self._open_eyes, eye) < SHUT_EYE and covered(scan.surface, landmarks, eye)
+    def _closed_eyes(
+        self, landmarks: Floats, scan: ScanTarget, unlike: Mapping[str, float]
+    ) -> tuple[bool, bool]:
+        """Whether the right and the left eye are closed, by landmarks (68, 3), NaN absent, and by the scan.
+
+        Args:
+            unlike: of `_eyes_unlike_skin`.
+        """
+
+        def shut(eye: str) -> bool:
+            share = open_share(landmarks, self._open_eyes, eye)
+            told = share < SHUT_EYE and not unlike[eye] > EYE_SHOWN
+            told |= share < CLOSED_EYE and unlike[eye] < EYE_HIDDEN
+            return told and covered(scan.surface, landmarks, eye)
+
+        right, left = (shut(eye) for eye in EYES)
+        return right, left
+
+    def _eyes_unlike_skin(
+        self, landmarks: Floats, frame: Frame, known: Bools, scan: ScanTarget
+    ) -> dict[str, float]:
+        """By eye: `unlike_skin` where the lids of landmarks (68, 3, canonical), as far as `known`, were found nearer to
+        each other than those of an eye that is at rest; else NaN.  What is said by hand is not asked of the scan, and
+        while there is no neutral nobody knows how the person's open eye looks."""
+        told = known & frame.tells_expression
+        marks = np.where(told[:, None], landmarks, np.nan)
+        return {
+            eye: unlike_skin(scan, marks, self._open_eyes, eye)
+            if self.neutral is not None
+            and (told & frame.detected)[GROUPS[eye]].all()
+            and open_share(marks, self._open_eyes, eye) < OPEN_EYE
+            else np.nan
             for eye in EYES
-        )
+        }
+
+    def _eyes_still_closed(self, landmarks: Floats, scan: ScanTarget, first: Floats) -> tuple[bool, bool]:
+        """As `_closed_eyes`, without colours, but as they were closed in a first result, landmarks (68, 3) on it."""
+
+        def shut(eye: str) -> bool:
+            mesh, told = (open_share(points, self._open_eyes, eye) for points in (first, landmarks))
+            still = mesh < LIDS_MET or (told < SHUT_EYE and mesh < CLOSED_EYE)
+            return still and covered(scan.surface, landmarks, eye)
+
+        right, left = (shut(eye) for eye in EYES)
         return right, left
 
     def _generic_fitters(self, landmarks: Floats) -> Fitters:
@@ -421,8 +455,14 @@ class SequenceTracker:
         if self.neutral is None:
             known &= ~(frame.detected & NOSE_RIDGE)
         landmarks = np.where(known[:, None], transform(to_canonical, frame.landmarks), 0.0)
-        landmarks[frame.detected & known] -= self.detector_offset[frame.detected & known]
+        unlike = self._eyes_unlike_skin(landmarks, frame, known, target)
+        surely_open = [eye for eye in EYES if unlike[eye] > EYE_SHOWN]
+        landmarks = self._without_habit(landmarks, self.detector_offset, frame, known, surely_open)
         shown = np.where((known & frame.tells_expression)[:, None], landmarks, np.nan)
+        closed = self._closed_eyes(shown, target, unlike)
+        for eye, shut in zip(EYES, closed, strict=True):
+            if shut and unlike[eye] < EYE_HIDDEN:
+                landmarks = met(landmarks, known, self._open_eyes, eye)
         weights = np.where(known, settings.landmark_weight_mm2 * frame.confidence, 0.0)
         if self.neutral is None:
             share = np.full(N_LANDMARKS, settings.detected_share)
@@ -450,7 +490,7 @@ class SequenceTracker:
         carried = self.levels.fine.landmarks @ (self._rest + start)
         weights[known] *= landmark_weights(carried[known], landmarks[known], settings.landmark_smoothing_mm)
         fit_target = FitTarget(target, landmarks, weights)
-        self._fitter = self._fitters.of(*self._closed_eyes(shown, target))
+        self._fitter = self._fitters.of(*closed)
         head = self._head_on(fit_target, frame.detected, None if before is None else before.skin)
         rest = self._rest
         if head is not None:
@@ -618,11 +658,21 @@ class SequenceTracker:
         back = inverse(first.pose)
         target = ScanTarget(transform(back, frame.vertices), frame.faces)
         known = frame.known
-        landmarks = np.where(known[:, None], transform(back, frame.landmarks), 0.0)
-        landmarks[frame.detected & known] -= self.detector_offset[frame.detected & known]
+        on_first = self.template.landmarks(first.vertices.astype(np.float64))
+        landmarks = self._without_habit(
+            np.where(known[:, None], transform(back, frame.landmarks), 0.0),
+            self.detector_offset,
+            frame,
+            known,
+            [eye for eye in EYES if open_share(on_first, self._open_eyes, eye) >= CLOSED_EYE],
+        )
         weights = np.where(known, settings.landmark_weight_mm2 * frame.confidence, 0.0)
         shown = np.where((known & frame.tells_expression)[:, None], landmarks, np.nan)
-        self._fitter = self._fitters.of(*self._closed_eyes(shown, target))
+        closed = self._eyes_still_closed(shown, target, on_first)
+        for eye, shut in zip(EYES, closed, strict=True):
+            if shut and frame.detected[GROUPS[eye]].all():
+                landmarks = met(landmarks, known, self._open_eyes, eye)
+        self._fitter = self._fitters.of(*closed)
         vertices = first.vertices.astype(np.float64)
         correspondences = self._fitter.correspondences(vertices, target, settings.scale_end_mm)
         observed = self._fitter.observed(correspondences, settings.scale_end_mm)[level.index]
@@ -750,6 +800,24 @@ class SequenceTracker:
                     habit[GROUPS[eye]] = 0.0
         return habit
 
+    def _without_habit(
+        self,
+        landmarks: Floats,
+        habit: Floats,
+        frame: Frame,
+        known: Bools,
+        surely_open: Collection[str] = (),
+    ) -> Floats:
+        """Landmarks (68, 3, canonical) of a frame, as far as `known` (68,), less a detector's habit (68, 3); see
+        `without_habit`."""
+        if self.neutral is None:
+            return landmarks
+        own = self.template.landmarks(self.neutral)
+        told = known & frame.tells_expression
+        return without_habit(
+            landmarks, habit, frame.detected & known, told, own, self._open_eyes, surely_open
+        )
+
     def refine_pose(self, frame: Frame, vertices: Floats, pose: Floats, skin: NDArray[np.uint8]) -> Floats:
         """The pose (4, 4) of a known shape (V, 3, canonical), refined on the frame's surface, where it is skin (V,)."""
         scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
@@ -813,8 +881,12 @@ class SequenceTracker:
         known = frame.known
         on_mesh = self.levels.fine.landmarks @ vertices
         given = transform(inverse(pose), frame.landmarks)
-        told = np.where((known & frame.tells_expression)[:, None], given, np.nan)
-        told[frame.detected] -= self._habit()[frame.detected]
+        told = self._without_habit(np.where(known[:, None], given, 0.0), self._habit(), frame, known)
+        told[~(known & frame.tells_expression)] = np.nan
+        for eye in EYES if self.neutral is not None else ():  # found between shut and open they say neither
+            doubtful = SHUT_EYE <= open_share(told, self._open_eyes, eye) < CLOSED_EYE
+            if doubtful and frame.detected[GROUPS[eye]].all():
+                told[GROUPS[eye]] = np.nan
         areas = self.levels.fine.areas
         bare_share = 0.0 if frame.coloured else checks.found_share
         quality = self._assessor.assess(

@@ -186,6 +186,57 @@ def test_an_eye_half_of_which_are_holes_is_shut_beside_an_open_one():
     assert shares[0] == 1 > shares[1] > 0 == shares[2]
 
 
+def shaded(picture, darkest=0.15):
+    """In a light that falls off towards the brow, as below one: red and green fall by the same factor."""
+    light = np.clip(1 + (Y + 1.0) / 6.0, darkest, 1.0)
+    return (picture * light[..., None]).astype(np.float32)
+
+
+def with_eye(picture, high_mm):
+    """An open eye: white, and amid an iris as dark as skin in the shade."""
+    eye = np.where((np.abs(X) < 5)[..., None], [60.0, 50.0, 46.0], [215.0, 210.0, 205.0])
+    return np.where(almond(HALF_MM, high_mm)[..., None], eye, picture).astype(np.float32)
+
+
+@pytest.mark.parametrize("high_mm", [1.0, 1.6, 2.2])
+def test_a_shut_eye_that_is_drawn_low_is_shut_though_lashes_and_shade_fill_it(high_mm):
+    """Of six people of a maker three had one eye drawn 1.4 to 2.2 mm high, on lashes and shade: it stayed open."""
+    picture, depth = shut(1.0, dark=15.0)
+    picture = shaded(picture)
+    look = look_of(picture, np.isnan(depth), drawn(high_mm))
+    assert look.there < 0.2
+    assert closed_share(look, UNSEEN) == 1
+    assert closed_share(look._replace(there=np.nan, unlike=0.95), UNSEEN) == 0  # as it was told without
+
+
+@pytest.mark.parametrize("high_mm", [0.8, 2.2, 6.0])
+def test_an_open_eye_is_open_however_low_it_is_drawn(high_mm):
+    picture, depth = shut(1.0)
+    picture = with_eye(picture, HIGH_MM)
+    for seen in (picture, shaded(picture)):
+        look = look_of(seen, np.isnan(depth), drawn(high_mm))
+        assert look.there > 0.6
+        assert closed_share(look, Look(0.9, 8.0)) == 0
+    assert closed_share(look._replace(there=np.nan, unlike=0.3), UNSEEN) == 1  # dark skin about a dark iris
+
+
+def test_a_narrowed_eye_is_not_shut_by_its_hue():
+    """Narrowed to a third: what white and iris there are fill what is drawn."""
+    picture, depth = shut(1.0)
+    look = look_of(with_eye(picture, HIGH_MM / 2.5), np.isnan(depth), drawn(2.4))
+    assert closed_share(look, UNSEEN) < 0.1
+
+
+def test_skin_without_a_hue_and_holes_tell_nothing():
+    picture, depth = shut(1.0)
+    empty = np.isnan(depth)
+    grey = np.repeat(picture.mean(axis=2, keepdims=True), 3, axis=2)
+    grey += np.random.default_rng(0).normal(scale=3.0, size=grey.shape).astype(np.float32)
+    assert np.isnan(look_of(grey, empty, drawn(2.0)).there)
+    assert np.isnan(look_of(picture, almond(), drawn(2.0)).there)
+    assert np.isfinite(look_of(picture, empty, drawn(2.0)).there)
+
+
 def test_nothing_is_looked_for_on_an_open_eye():
     assert closed_lids(*shut(4.0), drawn(6.0), 0.0)[1] == 0
 

@@ -166,3 +166,64 @@ def test_a_bare_scan_keeps_its_lids_open(dome, fine_template, levels):
     assert opening(levels, bare) > opening(levels, coloured) + 1
     shown = replace(found, coloured=False, shown_shut=("right_eye",))
     assert opening(levels, registered(dome, fine_template, levels, shown)) == opening(levels, coloured)
+
+
+def seen(dome, apart: float, look: str):
+    """A frame whose right eye was found with its lids apart by a share of what they are, in colours of skin, of an eye,
+    or in none."""
+    frame = dome.frame(1, spacing=2.0)
+    marks = frame.landmarks.copy()
+    _, first, second, _, third, fourth = range(*GROUPS["right_eye"].indices(68))
+    for upper, lower in ((first, fourth), (second, third)):
+        marks[upper] = marks[lower] + apart * (marks[upper] - marks[lower])
+    colors = None
+    if look:
+        colors = np.tile([150.0, 105.0, 85.0], (len(frame.vertices), 1))
+        eye = frame.landmarks[GROUPS["right_eye"]]
+        away = np.abs(frame.vertices - eye.mean(axis=0))
+        if look == "eye":
+            colors[(away < [np.ptp(eye[:, 0]) / 2, np.ptp(eye[:, 1]) / 2, 20]).all(axis=1)] = 200.0
+    return replace(frame, landmarks=marks, detected=np.ones(68, bool), colors=colors)
+
+
+@pytest.mark.parametrize(
+    ("apart", "look", "meets"),
+    [
+        (0.33, "skin", True),  # networks draw shut lids apart, by the shade above them
+        (0.33, "", False),
+        (0.33, "eye", False),
+        (0.05, "", True),
+        (0.05, "skin", True),
+        (0.05, "eye", False),  # and open ones together, across the iris
+        (0.55, "skin", False),
+    ],
+)
+def test_whether_found_lids_meet_the_colours_between_them_tell(
+    dome, fine_template, levels, apart, look, meets
+):
+    frame = seen(dome, apart, look)
+    found = opening(levels, registered(dome, fine_template, levels, frame))
+    assert found < 0.8 if meets else found > 2
+
+
+def test_a_second_pass_keeps_what_the_first_told_of_an_eye(dome, fine_template, levels, monkeypatch):
+    """It has no colours: shut lids that were found apart stay shut, and an eye that was found shut and is not, open."""
+    for apart, look, meets in ((0.33, "skin", True), (0.05, "eye", False)):
+        tracker = SequenceTracker(fine_template, levels, replace(dome.SETTINGS, coarse_vertices=1500), None)
+        tracker.register(dome.frame(0, spacing=2.0))
+        frame = replace(seen(dome, apart, look), number=1)
+        first = tracker.register(frame)
+        asked = []
+        of = tracker._fitters.of
+        monkeypatch.setattr(
+            tracker._fitters, "of", lambda *shut, of=of, asked=asked: asked.append(shut) or of(*shut)
+        )
+        tracker.second_pass(replace(frame, colors=None), first, _Still())
+        assert asked == [(meets, False)]
+
+
+class _Still:
+    """A prior that predicts what was found."""
+
+    def predict(self, displacement, normals, observed):
+        return displacement

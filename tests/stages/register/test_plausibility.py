@@ -10,7 +10,13 @@ from mimicme.pipeline.geometry.rigid import fit_rigid
 from mimicme.pipeline.landmarks import GROUPS, MIRROR
 from mimicme.pipeline.template import find_files, read_template
 from mimicme.pipeline.template.eyelids import lid_opening
-from mimicme.stages.register.plausibility import Plausibility, ear_drape, lids_shut, mouth_asymmetry
+from mimicme.stages.register.plausibility import (
+    Plausibility,
+    ear_drape,
+    lids_open,
+    lids_shut,
+    mouth_asymmetry,
+)
 from mimicme.stages.register.quality import ASKEW_MM, ASKEW_RELIEF, MISPLACED_RELIEF, OTHER_BONE_MM
 from mimicme.stages.register.regions import ears
 from mimicme.stages.register.stabilisation import skull_weights
@@ -119,6 +125,23 @@ def test_lids_that_are_less_open_than_the_landmarks_say(face):
     assert lids_shut(given, shut, reference) == pytest.approx(0, abs=1e-9)  # the other eye is as it was
     given[[37, 43]] = np.nan
     assert np.isnan(lids_shut(shut, given, reference))
+
+
+def test_lids_that_are_open_where_the_landmarks_are_shut(face):
+    """Each eye by itself, and only where its landmarks say shut: what they say of an open one is no matter of this."""
+    reference = face[2].copy()
+    wink, narrow = reference.copy(), reference.copy()
+    for upper, lower in ((37, 41), (38, 40)):
+        wink[upper] = wink[lower]
+        narrow[upper] = (narrow[upper] + narrow[lower]) / 2
+    opening = lid_opening(reference, reference, "left_eye")
+    assert lids_open(reference, wink, reference, "left_eye") == pytest.approx(opening)
+    assert lids_open(reference, wink, reference, "right_eye") == 0
+    assert lids_open(wink, wink, reference, "left_eye") == pytest.approx(0, abs=1e-9)
+    assert lids_open(wink, reference, reference, "left_eye") == 0
+    assert lids_open(reference, narrow, reference, "left_eye") == 0
+    wink[37] = np.nan
+    assert np.isnan(lids_open(reference, wink, reference, "left_eye"))
 
 
 def test_a_lid_folded_over_itself_is_counted(face, plausibility):

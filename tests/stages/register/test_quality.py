@@ -26,7 +26,7 @@ from mimicme.stages.register.quality import (
     vertex_spread,
 )
 
-AS_IT_SHOULD = Plausible(1.0, 0.95, 0.2, 0.0, 1.0, 0.5, 0.6)
+AS_IT_SHOULD = Plausible(1.0, 0.95, 0.2, 0.0, 0.3, 0.0, 1.0, 0.5, 0.6)
 GOOD = Quality(
     0.2, 0.3, 0.9, 0.97, 1.0, 0.5, 1.1, 0.0, 0.8, 0.0, 0.0, 0.0, 0.0, 0.1, 0.1, 3.0, 0.8, 0.6, 1.0, 0.9, 0.9, 0.9,
     1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.1,
@@ -540,6 +540,13 @@ def test_what_a_user_should_know_is_noted():
         ({"mouth_relief": 0.7}, [], ""),
         ({"mouth_asymmetry": 14.0}, [], ""),  # pulled aside, and the scan's lips too
         ({"lids_shut": 2.0}, ["lids-shut"], "2.0 mm"),
+        ({"lids_open_left": 2.3}, ["lids-open"], "lids of the left eye are 2.3 mm apart, where"),
+        (
+            {"lids_open_right": 2.3, "lids_open_left": 1.2},
+            ["lids-open"],
+            "lids of the right eye are 2.3 mm apart, where",
+        ),
+        ({"lids_open_right": 2.3, "lids_open_left": 3.0}, ["lids-open"], "3.0 mm"),
         ({"lids_folded": 0.02}, ["lids-folded"], "2.0%"),
         ({"ear_drape": 4.0}, ["ear-draped"], "4.0 mm"),
         ({"ear_distance": 0.9}, ["ear-beside"], "0.9 mm"),
