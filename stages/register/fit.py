@@ -96,12 +96,14 @@ class FitTarget:
         weights: (l,) mm^2; 0 = absent.
         skin: (V,) factor of the correspondences' weights, less than 1 where the scan shows what is not skin
             (`skin.weights_of`); None where nothing is known of that.
+        held: what holds the coarse level besides, see forehead.py; None of a person's neutral.
     """
 
     scan: ScanTarget
     landmarks: Floats
     weights: Floats
     skin: Floats | None = None
+    held: Landmarks | None = None
 
     def skin_of(self, level: Level) -> Floats | None:
         """(n,) that factor at the vertices of a level."""
@@ -164,6 +166,12 @@ def _folded(vertices: Floats, normals: Floats, faces: Ints) -> tuple[Bools, Floa
 
 def _landmarks(level: Level, fit_target: FitTarget) -> Landmarks:
     return Landmarks(level.landmarks, fit_target.landmarks, fit_target.weights)
+
+
+def _coarse_landmarks(level: Level, fit_target: FitTarget) -> Landmarks:
+    """Those of the coarse level, and what is held there."""
+    landmarks = _landmarks(level, fit_target)
+    return landmarks if fit_target.held is None else _joined(landmarks, fit_target.held)
 
 
 def _joined(
@@ -313,7 +321,7 @@ class Fitter:
             targets = self._behind_lids(
                 level, self._targets(correspondences, step, free, skin), correspondences.closest
             )
-            landmarks = _landmarks(level, fit_target)
+            landmarks = _coarse_landmarks(level, fit_target)
             if step.scale_mm <= CLOSURE_SCALE_MM:
                 shape = rest + start + self.levels.prolong @ (after - before)
                 closed = self._closed(shape, vertex_normals(shape, self.levels.fine.faces), fit_target)
@@ -489,7 +497,7 @@ class Fitter:
                 here = Correspondences.of(level, base + start, fit_target.scan)
             targets = self._targets(here, step, np.ones(len(start)), fit_target.skin_of(level))
             targets = self._behind_lids(level, targets, here.closest)
-            landmarks = _landmarks(level, without)
+            landmarks = _coarse_landmarks(level, without)
             if self.levels.lids:
                 shape = rest + displacement + self.levels.prolong @ (start - displacement[level.index])
                 closed = self._closed(shape, vertex_normals(shape, self.levels.fine.faces), without)

@@ -38,6 +38,7 @@ from mimicme.stages.register.fit import (
     Step,
     annealed,
 )
+from mimicme.stages.register.forehead import Forehead
 from mimicme.stages.register.levels import Levels
 from mimicme.stages.register.lid_habit import CLOSED_EYE, OPEN_EYE, SHUT_EYE, without_habit
 from mimicme.stages.register.lid_motion import LidMotion
@@ -190,7 +191,8 @@ class Registered:
 class Anatomy(NamedTuple):
     """What a template alone says, the same for every sequence: the assessor of its frames; the core of its face, and
     parts of it; (V,) weights of the skull, and its centre (3,), mm; the regions that smoothing in time tells apart;
-    fast and slow motion; where scans may show other things than skin; the ears; the figures of what a person sees."""
+    fast and slow motion; where scans may show other things than skin; the ears; the figures of what a person sees; the
+    top of the forehead."""
 
     assessor: QualityAssessor
     core: FaceCore
@@ -203,6 +205,7 @@ class Anatomy(NamedTuple):
     skin: SkinRegion
     ears: Ears
     plausibility: Plausibility
+    forehead: Forehead
 
     @classmethod
     def of(cls, template: Template, levels: Levels) -> Anatomy:
@@ -240,6 +243,7 @@ class Anatomy(NamedTuple):
                 core.areas > 0,
                 skull,
             ),
+            Forehead.of(template, levels.coarse),
         )
 
 
@@ -298,7 +302,7 @@ class SequenceTracker:
         self._parts = anatomy.parts
         self.skull_centre, self.regions = anatomy.skull_centre, anatomy.regions
         self.fast_motion, self.slow_motion = anatomy.fast_motion, anatomy.slow_motion
-        self._skin, self._ears = anatomy.skin, anatomy.ears
+        self._skin, self._ears, self._forehead = anatomy.skin, anatomy.ears, anatomy.forehead
         self._off_ears = 1 - levels.fine.ears.max(axis=1, initial=0.0)[:, None]
         self._plausibility = (
             anatomy.plausibility
@@ -493,6 +497,12 @@ class SequenceTracker:
         self._fitter = self._fitters.of(*closed)
         head = self._head_on(fit_target, frame.detected, None if before is None else before.skin)
         rest = self._rest
+        if self.neutral is not None:
+            skull = (
+                self._head_of(fit_target, None if before is None else before.skin) if head is None else head
+            )
+            if skull is not None:
+                fit_target = replace(fit_target, held=self._forehead.held(transform(skull, rest)))
         if head is not None:
             rest, start = transform(head, rest), start @ head[:3, :3].T
         warp = self._fitter.warp(
@@ -591,9 +601,15 @@ class SequenceTracker:
             detected: (68,) True where a landmark was found by a detector.
             skin: (V,) how sure it is that the scan shows skin, as in the frame before; None where there is none.
         """
+        use = SKULL_LANDMARKS & (fit_target.weights > 0)
+        if (use & ~detected).sum() >= MIN_LANDMARKS:
+            return None
+        return self._head_of(fit_target, skin)
+
+    def _head_of(self, fit_target: FitTarget, skin: Floats | None) -> Floats | None:
+        """(4, 4) the same, from whatever landmarks; None while there is no neutral, or hardly any above the mouth."""
         weights = np.where(SKULL_LANDMARKS, fit_target.weights, 0.0)
-        use = weights > 0
-        if self.neutral is None or use.sum() < MIN_LANDMARKS or (use & ~detected).sum() >= MIN_LANDMARKS:
+        if self.neutral is None or (weights > 0).sum() < MIN_LANDMARKS:
             return None
         head = head_motion(self.levels.fine.landmarks @ self.neutral, fit_target.landmarks, weights)
         level, scan, min_cosine = self.levels.coarse, fit_target.scan, self._fitter.rejection.min_cosine
