@@ -446,9 +446,9 @@ PART_SEEN = 0.5
 least 0.88, and at most 0.10 of a part that was cut out; 40 of two other makers, with closed eyes and open mouths, at
 least 0.88."""
 LIPS_SEEN = 0.8
-"""The same of the lips.  Where they are drawn across a mouth that is wide open they lie on nothing, and the rest of
-them on the scan: a scream of another maker whose lower lip was found amid its mouth, 4.7 mm off in the mean, had 0.57; 302
-other frames of three makers, given and found, have at least 0.94."""
+"""The same of the lips.  Drawn across a mouth that is wide open, some of them lie on nothing: those of a scream of
+another maker, whose lower lip was found amid its mouth, 4.7 mm off in the mean, had 0.57; 302 other frames of three
+makers, given and found, have at least 0.94."""
 MUCH_COVERED = 0.05
 """Share of the template under hair, a beard, a cap or clothes from which on it is noted."""
 MISPLACED_RELIEF, ASKEW_MM, ASKEW_RELIEF = 0.62, 5.2, 0.81
