@@ -479,8 +479,9 @@ def test_links_lead_somewhere(repository: Path) -> None:
     assert broken == []
 
 
-def test_every_figure_says_how_it_was_measured(repository: Path) -> None:
-    text = (repository / "docs" / "measurements.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["measurements.md", "measurement-log.md"])
+def test_every_figure_says_how_it_was_measured(page: str, repository: Path) -> None:
+    text = (repository / "docs" / page).read_text(encoding="utf-8")
     head = ["figure", "command", "commit", "machine"]
     rows = [row for row in table_rows(prose(text)) if len(row) == len(head)]
     heads = [row for row in rows if row == head]

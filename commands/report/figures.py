@@ -74,7 +74,7 @@ def bounds(settings: Mapping[str, Any]) -> dict[str, list[Bound]]:
         "eye_share_right": [Bound(quality.PART_SEEN, NOTED_BELOW)],
         "eye_share_left": [Bound(quality.PART_SEEN, NOTED_BELOW)],
         "nose_share": [Bound(quality.PART_SEEN, NOTED_BELOW)],
-        "mouth_share": [Bound(quality.PART_SEEN, NOTED_BELOW)],
+        "mouth_share": [Bound(quality.LIPS_SEEN, NOTED_BELOW)],
         "drift_p95": [Bound(MUCH_DRIFT, NOTED_ABOVE)],
         "texture_contrast": [Bound(EMPTY_CONTRAST, NOTED_BELOW)],
         "skin_share": [Bound(LITTLE_SKIN, NOTED_BELOW)],

@@ -156,7 +156,7 @@ class Frame:
     @property
     def known(self) -> Bools:
         """(68,) True where a landmark is to be used: a detected jaw is not.  It is an outline's and no place on the
-        skin, or, its chin, no nearer to the truth than the fitted surface brings it (docs/measurements.md)."""
+        skin, or, its chin, no nearer to the truth than the fitted surface brings it (docs/measurement-log.md)."""
         known = np.asarray((self.confidence > 0) & np.isfinite(self.landmarks).all(axis=1))
         known[GROUPS["jaw"]] &= ~self.detected[GROUPS["jaw"]]
         return known

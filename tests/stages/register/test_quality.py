@@ -473,9 +473,12 @@ def test_a_part_that_the_scan_lacks_is_named():
     ):
         ((code, said),) = notes(replace(GOOD, **{figure: 0.1}))
         assert code == "part-missing" and f"10% of the {part}" in said
-        assert notes(replace(GOOD, **{figure: 0.6})) == []
+        assert notes(replace(GOOD, **{figure: 0.6 if part != "lips" else 0.85})) == []
     ((_, said),) = notes(replace(GOOD, nose_share=0.0, mouth_share=0.2))
     assert "0% of the nose and 20% of the lips" in said
+    # a lower lip in the middle of a wide-open mouth: half of the lips lie on something
+    ((_, said),) = notes(replace(GOOD, mouth_share=0.57))
+    assert "57% of the lips" in said and "across an open mouth" in said
     # an eye of a half that is hardly seen is no news beside that
     aside = replace(GOOD, core_share_right=0.4, eye_share_right=0.0)
     assert [code for code, _ in notes(aside)] == ["half-seen"]
