@@ -166,8 +166,8 @@ def images_elsewhere(mesh: Path, names: Iterable[str], sources: Sources) -> Else
     either; and one in a folder of textures beside the mesh's folder, or beside one above.  Whatever lies above or
     beside has no number in its name, unless no other folder there has meshes: other sequences have frames of the same
     numbers.  Images in the capture folder itself, those in the folders beside the mesh's, and those anywhere below
-    folders of textures are told alone, and not remembered; other folders, which are other people's, are not looked at;
-    where the mesh lies in the capture folder, only its folders of textures are.
+    folders of textures, those of the capture folder too, are told alone, and not remembered; other folders, which are
+    other people's, are not looked at; where the mesh lies in the capture folder, only its folders of textures are.
 
     Args:
         names: what the image's name, without folders, may read.
@@ -184,9 +184,19 @@ def images_elsewhere(mesh: Path, names: Iterable[str], sources: Sources) -> Else
     own = [name for name in images if search.is_own(name)]
     others = {*images, *([] if own else search.told(wanted))}.difference(own)
     before = "".join(f"{part}/" for part in place[:1])
-    above = sources.names_among(sources.root, wanted, remember=False) if place and not own else ()
+    above = _told_above(place[0], wanted, sources) if place and not own else []
     alike = sorted(others, key=lambda name: (-len({*place[1:]}.intersection(name.split("/"))), name))
-    return Elsewhere([before + name for name in own], [before + name for name in alike] + list(above))
+    return Elsewhere([before + name for name in own], [before + name for name in alike] + above)
+
+
+def _told_above(top: str, wanted: list[str], sources: Sources) -> list[str]:
+    """Images of a name in the capture folder, and below its folders of textures, but for the mesh's uppermost one."""
+    found = list(sources.names_among(sources.root, wanted, remember=False))
+    for child in sources.folders(sources.root, _TEXTURE_FOLDERS, remember=False):
+        if child != top:
+            below = sources.names_among(sources.root / child, wanted, below=True, remember=False)
+            found += [f"{child}/{name}" for name in below]
+    return found
 
 
 @dataclass(frozen=True)

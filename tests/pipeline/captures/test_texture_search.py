@@ -61,6 +61,7 @@ def test_another_meshs_name_or_number(meshes: tuple[str, ...], own: str, image: 
         ("S1/obj/smile/0001.obj S1/obj/neutral/0001.obj", "0001.jpg", [], ["S1/images/smile/0001.jpg"]),
         ("S1/obj/smile/0001.obj S1/obj/neutral/0001.obj", "0001.jpg", [],
          ["S1/images/obj/smile/0001.jpg", "S1/images/neutral/0001.jpg"]),
+        ("obj/S1/0001.obj obj/S2/0001.obj", "0001.jpg", [], ["images/S1/0001.jpg"]),
     ],
 )  # fmt: skip
 def test_where_else_an_image_lies(
