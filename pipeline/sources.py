@@ -4,8 +4,9 @@ A checkpoint that was made from raw files carries their digests in its fingerpri
 beside it, so that an unchanged file is recognised without reading it again.  A file is remembered by the name
 under which it was asked for; where a symbolic link on the way leads is found out anew at every check.  Names that were
 looked for in a folder are remembered as `FOLDER//PATTERN`, in all folders below it as `FOLDER//**/PATTERN`, which no
-file can be called; `FOLDER//**//PATTERN` are the folders in which such files lie, and
-`FOLDER///EXPRESSION` folders by their names.
+file can be called; `FOLDER///EXPRESSION` are folders by their names, and `FOLDER//<//TEXT//PATTERN` files whose names
+are in a text.  Where only a yes or no was asked, that is remembered: `FOLDER//*//PATTERN` is whether there is such a
+file, and `FOLDER//**//APART//PATTERN` whether there is one in it or below it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,11 @@ OUTSIDE = "outside"
 
 _ATTEMPTS = 3  # at a file that changes while it is read
 _BELOW = "**/"  # begins a pattern that is looked for in all folders below one
-_FOLDERS = "**//"  # begins one of which the folders are told, and not the files
+_ANY = "*//"  # begins one of which is told alone whether something fits it
+_ANY_BELOW = (
+    "**//"  # the same in all folders below one; a folder that does not count comes before the pattern
+)
+_WITHIN = "<//"  # begins a text in which names are looked for; the pattern that they fit comes behind it
 _WORD = "/"  # begins a regular expression for names of folders
 _DEEPEST = 6  # folders below one
 _MOST_NAMES = 200_000  # of files and folders below one
@@ -106,47 +111,75 @@ class Sources:
         self.digests[key] = _digest_of(found)
         return found
 
-    def names_among(self, folder: Path, wanted: Iterable[str], below: bool = False) -> tuple[str, ...]:
+    def names_among(
+        self, folder: Path, wanted: Iterable[str], below: bool = False, remember: bool = True
+    ) -> tuple[str, ...]:
         """Those of the names in a folder that are called like one of `wanted`, whatever their capitals.  Only whether
         these are there is remembered: what else lies in it, other people's captures say, makes no difference.
 
         Args:
             wanted: without folders.
-            below: in the folders below it too, as `names_below`.
+            below: paths of files in the folders below it too, to the sixth, relative to it, with `/`.  Links to folders
+                and folders whose name begins with a point are not gone into; none is told where more than 200,000 names
+                lie there.
+            remember: False: as `look`.
 
         Raises:
             FrameRejected: `unsafe-path`.
         """
         exact = "/".join(escape(name) for name in sorted(set(map(folded, wanted))))
-        return self.names(folder, (_BELOW if below else "") + exact)
+        ask = self.names if remember else self.look
+        return ask(folder, (_BELOW if below else "") + exact)
 
-    def names_below(self, folder: Path, pattern: str) -> tuple[str, ...]:
-        """Paths of the files that fit a pattern in a folder and in those below it, to the sixth, relative to it, with
-        `/`, in order; remembered as `names` are.  Links to folders and folders whose name begins with a point are not
-        gone into.  None at all where more than 200,000 names lie there.
+    def names_within(self, folder: Path, text: str, pattern: str) -> tuple[str, ...]:
+        """Those of the names in a folder that fit a pattern and that, without their endings, a text begins with or has
+        in it as whole words (see `within`); remembered as `names` are.
 
-        Raises:
-            FrameRejected: `unsafe-path`.
-        """
-        return self.names(folder, _BELOW + pattern)
-
-    def folders_below(self, folder: Path, pattern: str) -> tuple[str, ...]:
-        """The folders in which files of `names_below` lie, relative to `folder`, '' for that itself, in order.  Which
-        files these are makes no difference.
+        Args:
+            text: `folded`.
 
         Raises:
             FrameRejected: `unsafe-path`.
         """
-        return self.names(folder, _FOLDERS + pattern)
+        return self.names(folder, f"{_WITHIN}{text}//{pattern}")
 
-    def folders(self, folder: Path, word: re.Pattern[str]) -> tuple[str, ...]:
+    def any(self, folder: Path, pattern: str) -> bool:
+        """Whether a folder has a name that fits a pattern.  Only that is remembered.
+
+        Raises:
+            FrameRejected: `unsafe-path`.
+        """
+        return bool(self.names(folder, _ANY + pattern))
+
+    def any_below(
+        self, folder: Path, pattern: str, apart_from: str | None = None, remember: bool = True
+    ) -> bool:
+        """Whether files that fit a pattern lie in a folder or in those below it, as of `names_among`.  Only that is
+        remembered.  It is so, too, where more than 200,000 names lie there: nobody knows that none of them is one.
+
+        Args:
+            apart_from: a folder whose own files do not count, relative to `folder`, '' for that itself.
+            remember: False: as `look`.
+
+        Raises:
+            FrameRejected: `unsafe-path`.
+        """
+        apart = "" if apart_from is None else apart_from or "."
+        ask = self.names if remember else self.look
+        return bool(ask(folder, f"{_ANY_BELOW}{apart}//{pattern}"))
+
+    def folders(self, folder: Path, word: re.Pattern[str], remember: bool = True) -> tuple[str, ...]:
         """The folders in a folder in whose names, `folded`, the expression finds something, in order; remembered as
         `names` are.  Links are none of them.
 
+        Args:
+            remember: False: as `look`.
+
         Raises:
             FrameRejected: `unsafe-path`.
         """
-        return self.names(folder, _WORD + word.pattern)
+        ask = self.names if remember else self.look
+        return ask(folder, _WORD + word.pattern)
 
     def look(self, folder: Path, pattern: str) -> tuple[str, ...]:
         """As `names`, and not remembered: who concludes something from it remembers what that follows from.
@@ -236,28 +269,44 @@ def _content(real: Path, limit: int) -> tuple[bytes, os.stat_result]:
     raise OSError(None, "it changes while it is read")
 
 
+def within(text: str) -> set[str]:
+    """What a text begins with, and whatever is in it from the beginning of a word to the end of one."""
+    words = [match.span() for match in re.finditer(r"[^\W_]+", text)]
+    parts = {text[:end] for end in range(1, len(text) + 1)}
+    return parts | {text[begin:end] for k, (begin, _) in enumerate(words) for _, end in words[k:]}
+
+
 @lru_cache(maxsize=512)
 def _fitting(pattern: str) -> re.Pattern[str]:
     return re.compile("|".join(fnmatch.translate(part) for part in pattern.split("/")))
+
+
+_YES = ("yes",)
 
 
 class _Folders:
     """What lies in folders, listed once each: a sequence may ask a folder for the names of all its frames."""
 
     def __init__(self) -> None:
-        self._lists: dict[tuple[Path, bool], list[str]] = {}
+        self._lists: dict[tuple[Path, bool], list[str] | None] = {}
         self._groups: dict[tuple[Path, bool], dict[str, list[str]]] = {}
+        self._stems: dict[Path, dict[str, list[str]]] = {}
 
     def names(self, real: Path, pattern: str) -> tuple[str, ...]:
-        """See `Sources.names`."""
-        if pattern.startswith(_FOLDERS):
-            files = self.names(real, _BELOW + pattern.removeprefix(_FOLDERS))
-            return tuple(sorted({name.rpartition("/")[0] for name in files}))
+        """See `Sources.names`; of what is answered with yes or no, one name or none."""
+        if pattern.startswith(_ANY_BELOW):
+            apart, _, pattern = pattern.removeprefix(_ANY_BELOW).partition("//")
+            return _YES if self._any_below(real, pattern, apart) else ()
+        if pattern.startswith(_ANY):
+            return _YES if self.names(real, pattern.removeprefix(_ANY)) else ()
+        if pattern.startswith(_WITHIN):
+            text, _, pattern = pattern.removeprefix(_WITHIN).partition("//")
+            return self._within(real, text, pattern)
         if pattern.startswith(_WORD):
             return _folders_in(real, re.compile(pattern.removeprefix(_WORD)))
         below = pattern.startswith(_BELOW)
         pattern = pattern.removeprefix(_BELOW)
-        key, listed = (real, below), self._listed(real, below)
+        key, listed = (real, below), self._listed(real, below) or []
         exact = [_unescaped(part) for part in pattern.split("/")]
         if None not in exact:
             if key not in self._groups:
@@ -268,7 +317,23 @@ class _Folders:
         fits = _fitting(pattern)
         return tuple(sorted(n for n in listed if fits.match(folded(n.rpartition("/")[2]))))
 
-    def _listed(self, real: Path, below: bool) -> list[str]:
+    def _any_below(self, real: Path, pattern: str, apart: str) -> bool:
+        if self._listed(real, below=True) is None:
+            return True
+        folders = {name.rpartition("/")[0] or "." for name in self.names(real, _BELOW + pattern)}
+        return bool(folders - {apart})
+
+    def _within(self, real: Path, text: str, pattern: str) -> tuple[str, ...]:
+        if real not in self._stems:
+            stems = self._stems[real] = {}
+            for name in self._listed(real, below=False) or ():
+                stems.setdefault(folded(os.path.splitext(name)[0]), []).append(name)
+        fits = _fitting(pattern)
+        named = (name for part in within(text) for name in self._stems[real].get(part, ()))
+        return tuple(sorted(name for name in named if fits.match(folded(name))))
+
+    def _listed(self, real: Path, below: bool) -> list[str] | None:
+        """None: there are too many."""
         if (real, below) not in self._lists:
             self._lists[real, below] = _below(real) if below else _in(real)
         return self._lists[real, below]
@@ -298,8 +363,8 @@ def _folders_in(real: Path, word: re.Pattern[str]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _below(real: Path) -> list[str]:
-    """The files in a folder and in those below it; none where there are too many."""
+def _below(real: Path) -> list[str] | None:
+    """The files in a folder and in those below it; None: there are too many."""
     found: list[str] = []
     seen, stack = 0, [""]
     while stack:
@@ -309,7 +374,7 @@ def _below(real: Path) -> list[str]:
                 for entry in entries:
                     seen += 1
                     if seen > _MOST_NAMES:
-                        return []
+                        return None
                     if entry.is_dir(follow_symlinks=False):
                         if before.count("/") < _DEEPEST and not entry.name.startswith("."):
                             stack.append(f"{before}{entry.name}/")

@@ -31,6 +31,12 @@ def _mesh(path: Path, captured: Path, image: str, with_materials: bool = True) -
         (FLAT, "{}_neutral_0000.obj", "textures/{}_neutral_0000.jpg", "{}_neutral_0000.jpg"),
         # all below one folder
         (DEEP, "data/{}/neutral/0000.obj", "data/{}/neutral/tex/0000.jpg", "0000.jpg"),
+        (DEEP, "data/{}/neutral/0000.obj", "data/textures/{}.jpg", "{}.jpg"),
+        # a folder for each sequence
+        ("data/{subject}_{sequence}/{frame}.obj", "data/{}_neutral/0000.obj", "data/{}_neutral/tex/0000.jpg",
+         "0000.jpg"),
+        # images that are not called quite as the meshes
+        (FLAT, "{}_neutral_0000.obj", "textures/{}_neutral_0000_tex.jpg", "{}_neutral_0000_tex.jpg"),
         # nobody's image is there
         (DEEP, "data/{}/neutral/0000.obj", "", "{}.jpg"),
     ],

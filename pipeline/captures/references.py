@@ -19,9 +19,8 @@ from urllib.parse import quote, unquote
 
 from mimicme.pipeline.captures.texture_search import (
     IMAGE_FILES,
-    MESH_FILES,
+    MeshesBeside,
     images_elsewhere,
-    mesh_names,
     of_colors,
     stem,
 )
@@ -163,9 +162,11 @@ class References:
         if len(colors) > 1:  # and there is none to be taken, whatever else lies there
             self._sources.names_among(self._folder, colors)
             return Reference(None)
+        if colors and MeshesBeside(self._folder, mesh, self._sources).is_anothers(stem(colors[0])):
+            self._sources.names_among(self._folder, colors)  # a second one would leave none to be taken, too
+            return Reference(None)
         self._sources.names(self._folder, IMAGE_FILES)
-        meshes = mesh_names(self._sources.names(self._folder, MESH_FILES)) if colors else None
-        if meshes is None or meshes.is_anothers(stem(colors[0]), mesh):
+        if not colors:
             return Reference(None)
         said = f"'{told(colors[0])}' is the only image in the mesh's folder"
         return Reference(self._folder / colors[0], "texture-beside", said)

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from mimicme.pipeline.captures.layouts import EXTENSIONS
 from mimicme.pipeline.captures.unread import MESHES as UNREAD_MESHES
 from mimicme.pipeline.formats.image import ENDINGS
-from mimicme.pipeline.sources import Sources, folded
+from mimicme.pipeline.sources import Sources, folded, within
 
 IMAGE_FILES = "/".join(f"*{ending}" for ending in sorted(ENDINGS))
 MESH_FILES = "/".join(f"*.{ending}" for ending in sorted(EXTENSIONS))
@@ -72,10 +72,7 @@ class MeshNames:
 
     def _named_in(self, text: str) -> set[str]:
         """The meshes whose name a text begins with, or has in it as whole words."""
-        words = [match.span() for match in re.finditer(r"[^\W_]+", text)]
-        parts = {text[:end] for end in range(1, len(text) + 1)}
-        parts |= {text[begin:end] for k, (begin, _) in enumerate(words) for _, end in words[k:]}
-        return parts & self.stems
+        return within(text) & self.stems
 
 
 @lru_cache(maxsize=16)
@@ -87,6 +84,55 @@ def mesh_names(names: tuple[str, ...]) -> MeshNames:
     before = os.path.commonprefix(list(stems))
     after = os.path.commonprefix([s[::-1] for s in stems])[::-1]
     return MeshNames(stems, re.sub(r"\d+$", "", before), re.sub(r"^\d+", "", after))
+
+
+@dataclass(frozen=True)
+class MeshesBeside:
+    """The meshes in the folder of one of them, of which no more is asked than an answer takes: where the names alone
+    that are in an image's settle it, what else is called how makes no difference.
+
+    Attributes:
+        own: the mesh's `stem`.
+    """
+
+    folder: Path
+    own: str
+    sources: Sources
+
+    def is_anothers(self, text: str) -> bool:
+        """See `MeshNames.is_anothers`."""
+        if self.begins_with_own(text):
+            return False
+        named = self._named_in(text)
+        if named <= {self.own} and not re.search(r"\d", text):
+            return False
+        if named and not self._all_own(named):
+            return True
+        return self._all.is_anothers(text, self.own)
+
+    def is_own(self, text: str) -> bool:
+        """See `MeshNames.is_own`."""
+        if self.begins_with_own(text):
+            return True
+        named = self._named_in(text)
+        if named and not self._all_own(named):
+            return False
+        return self._all.is_own(text, self.own)
+
+    def begins_with_own(self, text: str) -> bool:
+        """Whether a text begins with the mesh's name, and has no other mesh's in it, and no other number."""
+        begins = text.startswith(self.own) and not re.search(r"\d", text.removeprefix(self.own))
+        return begins and self._all_own(self._named_in(text))
+
+    def _all_own(self, named: set[str]) -> bool:
+        return self.own in named and all(other in self.own for other in named)
+
+    def _named_in(self, text: str) -> set[str]:
+        return set(map(stem, self.sources.names_within(self.folder, text, MESH_FILES)))
+
+    @property
+    def _all(self) -> MeshNames:
+        return mesh_names(self.sources.names(self.folder, MESH_FILES))
 
 
 @lru_cache(maxsize=16)
@@ -104,7 +150,8 @@ class Elsewhere:
 
     Attributes:
         own: those that can only be the mesh's.
-        others: those that may be another's.
+        others: those that may be another's, those first whose folders are called as the mesh's are; where there is none
+            of its own, such as are told alone, too.
     """
 
     own: list[str]
@@ -118,9 +165,9 @@ def images_elsewhere(mesh: Path, names: Iterable[str], sources: Sources) -> Else
     The mesh's own can be one in a folder below the mesh's that has no meshes; one in a folder above, which has none
     either; and one in a folder of textures beside the mesh's folder, or beside one above.  Whatever lies above or
     beside has no number in its name, unless no other folder there has meshes: other sequences have frames of the same
-    numbers.  Images in the capture folder itself, and those in the folders beside the mesh's, are told alone; other
-    folders, which are other people's, are not looked at; where the mesh lies in the capture folder, only its folders of
-    textures are.
+    numbers.  Images in the capture folder itself, those in the folders beside the mesh's, and those anywhere below
+    folders of textures, those of the capture folder too, are told alone, and not remembered; other folders, which are
+    other people's, are not looked at; where the mesh lies in the capture folder, only its folders of textures are.
 
     Args:
         names: what the image's name, without folders, may read.
@@ -135,10 +182,21 @@ def images_elsewhere(mesh: Path, names: Iterable[str], sources: Sources) -> Else
     search = _Search(folder, place, stem(mesh.name), mesh.parent, top, sources)
     images = sorted(set(search.images(wanted)))
     own = [name for name in images if search.is_own(name)]
-    others = [name for name in images if name not in own]
+    others = {*images, *([] if own else search.told(wanted))}.difference(own)
     before = "".join(f"{part}/" for part in place[:1])
-    above = sources.names_among(sources.root, wanted) if place else ()
-    return Elsewhere([before + name for name in own], [before + name for name in others] + list(above))
+    above = _told_above(place[0], wanted, sources) if place and not own else []
+    alike = sorted(others, key=lambda name: (-len({*place[1:]}.intersection(name.split("/"))), name))
+    return Elsewhere([before + name for name in own], [before + name for name in alike] + above)
+
+
+def _told_above(top: str, wanted: list[str], sources: Sources) -> list[str]:
+    """Images of a name in the capture folder, and below its folders of textures, but for the mesh's uppermost one."""
+    found = list(sources.names_among(sources.root, wanted, remember=False))
+    for child in sources.folders(sources.root, _TEXTURE_FOLDERS, remember=False):
+        if child != top:
+            below = sources.names_among(sources.root / child, wanted, below=True, remember=False)
+            found += [f"{child}/{name}" for name in below]
+    return found
 
 
 @dataclass(frozen=True)
@@ -160,8 +218,7 @@ class _Search:
     sources: Sources
 
     def images(self, wanted: list[str]) -> Iterator[str]:
-        """Where images of a name lie that may be the mesh's, and those beside its folder that are told alone."""
-        here = f"{self.folder}/" if self.folder else ""
+        """Where images of a name lie that may be the mesh's."""
         if not self.place:
             for child in self._texture_folders(""):
                 yield from self._names(child, wanted, below=True)
@@ -169,19 +226,32 @@ class _Search:
         for name in self._names(self.folder, wanted, below=True):
             if _folder_of(name) != self.folder:
                 yield name
-        while here:
-            above = _folder_of(here.rstrip("/"))
+        for above in self._above():
             yield from self._names(above, wanted)
             for child in self._texture_folders(above):
                 yield from self._names(child, wanted)
-            here = f"{above}/" if above else ""
+
+    def told(self, wanted: list[str]) -> Iterator[str]:
+        """Where else images of a name lie that are not taken: anywhere below the folder above the mesh's, and below
+        folders of textures beside the way to it.  Nothing follows from them but a sentence."""
+        for above in self._above():
+            for child in self._texture_folders(above):
+                yield from self._names(child, wanted, below=True, remember=False)
         if self.folder:
-            beside = self._names(_folder_of(self.folder), wanted, below=True)
+            beside = self._names(_folder_of(self.folder), wanted, below=True, remember=False)
             yield from (name for name in beside if _folder_of(name) != self.folder)
 
-    def _names(self, folder: str, wanted: list[str], below: bool = False) -> list[str]:
+    def _above(self) -> Iterator[str]:
+        """The folders above the mesh's, the nearest first."""
+        here = self.folder
+        while here:
+            here = _folder_of(here)
+            yield here
+
+    def _names(self, folder: str, wanted: list[str], below: bool = False, remember: bool = True) -> list[str]:
         before = f"{folder}/" if folder else ""
-        return [before + name for name in self.sources.names_among(self.top / folder, wanted, below)]
+        found = self.sources.names_among(self.top / folder, wanted, below, remember)
+        return [before + name for name in found]
 
     def _texture_folders(self, folder: str) -> list[str]:
         before = f"{folder}/" if folder else ""
@@ -196,37 +266,45 @@ class _Search:
         if _is_below(folder, self.folder):
             inner = parts[len(self.folder.split("/")) if self.folder else 0 :]
             first = "/".join(folder.split("/")[: len(parts) - len(inner) + 1])
-            if self._with_meshes(first):
+            if self._has_meshes(first):
                 return False
             if stem(image) == self.mesh:
                 return True
-            foreign = any(self._beside.is_anothers(part, self.mesh) for part in inner)
-            return not foreign or self._beside.is_own(stem(image), self.mesh)
+            name, beside = stem(image), self._beside
+            if beside.begins_with_own(name) or not any(map(beside.is_anothers, inner)):
+                return True
+            return beside.is_own(name)
         if _is_below(self.folder, folder):
-            return "" not in self._with_meshes(folder) and self._is_shared(image, folder)
+            here = self.sources.any(self.top / folder, _ALL_MESHES)
+            return not here and self._is_shared(image, folder)
         above = _folder_of(folder)
         if not _is_below(self.folder, above) or not _TEXTURE_FOLDERS.search(parts[-1]):
             return False
-        return not self._with_meshes(folder) and self._is_shared(image, above)
+        return not self._has_meshes(folder) and self._is_shared(image, above)
 
     @property
-    def _beside(self) -> MeshNames:
+    def _beside(self) -> MeshesBeside:
         """The meshes in the mesh's folder."""
-        return mesh_names(self.sources.names(self.parent, MESH_FILES))
+        return MeshesBeside(self.parent, self.mesh, self.sources)
 
-    def _with_meshes(self, folder: str) -> tuple[str, ...]:
-        """The folders with meshes among a folder and those below it, relative to it."""
-        return self.sources.folders_below(self.top / folder, _ALL_MESHES)
+    def _has_meshes(self, folder: str, apart_from: str | None = None, remember: bool = True) -> bool:
+        """Whether a folder or one below it has meshes, or has more in it than is looked through."""
+        return self.sources.any_below(self.top / folder, _ALL_MESHES, apart_from, remember)
 
     def _is_shared(self, image: str, above: str) -> bool:
         """Whether an image beside or above the mesh's folder is no other mesh's below `above`."""
-        before = f"{above}/" if above else ""
-        if all((before + one).rstrip("/") == self.folder for one in self._with_meshes(above)):
-            return stem(image) == self.mesh or not self._beside.is_anothers(stem(image), self.mesh)
         text = stem(image)
         for part in map(folded, self.place):
             text = text if part.isdigit() else text.replace(part, "")
-        return not re.search(r"\d", text)
+        among_others = not re.search(r"\d", text)
+        own = self.folder.removeprefix(above).removeprefix("/")
+        if self._has_meshes(above, own, remember=False):
+            self._has_meshes(above, own)
+            return among_others
+        alone = stem(image) == self.mesh or not self._beside.is_anothers(stem(image))
+        if alone != among_others:  # else it makes no difference who comes
+            self._has_meshes(above, own)
+        return alone
 
 
 def _folder_of(name: str) -> str:

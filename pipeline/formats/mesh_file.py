@@ -50,6 +50,7 @@ class MeshFile:
         polygons: (t,) int32, of OBJ and PLY: the number of the file's face that each triangle was cut out of; None when
             they are triangles there.
         moments: of glTF: how many moments its animation has, none of which is read; 0: it has none.
+        colors_of_faces: of PLY: the mesh's colours are means of its faces', which may be labels: an image comes before.
         uv_absent: of OBJ, VRML and glTF: how many triangles name a texture coordinate that the file does not have; they
             have none.
     """
@@ -63,6 +64,7 @@ class MeshFile:
     polygons: Ints | None = None
     moments: int = 0
     uv_absent: int = 0
+    colors_of_faces: bool = False
 
 
 def fail(reason: str, what: str, name: str, **details: Any) -> MeshFileError:

@@ -93,7 +93,7 @@ def read_ply(data: bytes, name: str) -> MeshFile:
     face = columns.get("face", {})
     corners = _first_of(face, _INDEX_NAMES)
     colors = _ply_colors(vertex)
-    polygons = None
+    polygons, of_faces = None, False
     if isinstance(corners, _Ragged) and (corners.counts >= 3).any():
         if order and not corners.counts[-1]:
             what = "the file ends in bytes of value 0: it was not written to its end"
@@ -105,7 +105,7 @@ def read_ply(data: bytes, name: str) -> MeshFile:
         face_material = _texture_numbers(face, owner)
         painted = _ply_colors(face) if colors is None else None
         if painted is not None and (painted != painted[0]).any():  # all of one colour is a program's white
-            colors = _of_vertices(painted[owner], faces, len(vertices))
+            colors, of_faces = _of_vertices(painted[owner], faces, len(vertices)), True
         polygons = polygons_of(owner, corners.counts)
     else:
         faces = checked(_strips(columns, name), len(vertices), name)
@@ -118,7 +118,13 @@ def read_ply(data: bytes, name: str) -> MeshFile:
         )
     check_vertices(vertices, name, faces)
     mesh = Mesh(vertices, faces, uv, uv_faces, colors)
-    return MeshFile(mesh, face_material=face_material, textures=tuple(textures), polygons=polygons)
+    return MeshFile(
+        mesh,
+        face_material=face_material,
+        textures=tuple(textures),
+        polygons=polygons,
+        colors_of_faces=of_faces,
+    )
 
 
 _INDEX_NAMES = ("vertex_indices", "vertex_index", "vertex_indexes", "vertices")

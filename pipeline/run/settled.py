@@ -303,7 +303,7 @@ def source_folders(names: Iterable[str]) -> tuple[str, ...] | None:
     found = set()
     for name in names:
         folder, listed, pattern = name.partition("//")
-        if listed and pattern.startswith("**/"):
+        if listed and pattern.startswith("**/"):  # files, or whether there are any
             return None
         found.add(folder if listed else os.path.dirname(folder))
     return tuple(sorted(found))

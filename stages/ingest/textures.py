@@ -7,7 +7,7 @@ material file costs the texture, and is noted; the geometry is used all the same
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -131,18 +131,22 @@ class _Textures:
         path = self._noted(whole)
         return [path] if path else []
 
-    def beside(self, mesh: Mesh) -> Picture | None:
-        """The image beside the mesh that must be its own, where none is named, or the named one cannot be had."""
+    def beside(self, mesh: Mesh, has_colors: bool) -> Picture | None:
+        """The image beside the mesh that must be its own, where none is named, or the named one cannot be had.
+
+        Args:
+            has_colors: whether its vertices have colours of their own, which come before an image of another name.
+        """
         if self.noted("texture-outside") or not self.look_beside:
             return None
         found = self.names.images_beside()
         missing = self.noted("texture-missing")
         if found.path is None:
-            if found.code and mesh.uv is not None and (missing or mesh.colors is None):
+            if found.code and mesh.uv is not None and (missing or not has_colors):
                 self._noted(found)  # several that may be meant
             return None
         own = folded(found.path.stem) == folded(self.frame.path.stem)
-        if not own and (mesh.uv is None or not (missing or (mesh.colors is None and not self.notes))):
+        if not own and (mesh.uv is None or not (missing or not (has_colors or self.notes))):
             return None
         picture = self.load(found.path)
         if picture is not None:
@@ -198,13 +202,28 @@ def find_texture(
     notes: Sequence[Note] = (),
 ) -> tuple[Mesh, bytes | None, list[Note]]:
     """The frame's mesh (file units) with texture coordinates that fit its one encoded image, or None; and
-    notes.
+    notes.  Colours of faces are the mesh's only where there is no image: they may be labels.
 
     Args:
         found: what the file says, with its mesh cleaned; material: (t,) of its triangles, -1 for none.
         max_pixels: largest image.
         notes: on its texture so far.
     """
+    mesh, encoded, said = _with_image(frame, found, material, sources, max_pixels, notes)
+    if encoded is not None and found.colors_of_faces:
+        mesh = replace(mesh, colors=None)
+    return mesh, encoded, said
+
+
+def _with_image(
+    frame: FrameSource,
+    found: MeshFile,
+    material: Ints,
+    sources: Sources,
+    max_pixels: int,
+    notes: Sequence[Note],
+) -> tuple[Mesh, bytes | None, list[Note]]:
+    """See `find_texture`."""
     # beside a depth picture lie other pictures, of which it says itself what they are
     textures = _Textures(frame, sources, max_pixels, list(notes), look_beside=frame.recipe is None)
     mesh, pictures, shown = _pictures(textures, found, material)
@@ -264,8 +283,9 @@ def _pictures(textures: _Textures, found: MeshFile, material: Ints) -> tuple[Mes
     """The images the triangles show, and which of them each shows (t,), -1 for none; and the mesh, what lay in tiles
     of its texture coordinates moved into [0, 1]."""
     wanted, named = _wanted(textures, found, material)
+    has_colors = found.mesh.colors is not None and not found.colors_of_faces
     if not wanted:
-        picture = textures.beside(found.mesh)
+        picture = textures.beside(found.mesh, has_colors)
         return (
             found.mesh,
             [picture] if picture else [],
@@ -273,7 +293,7 @@ def _pictures(textures: _Textures, found: MeshFile, material: Ints) -> tuple[Mes
         )
     placed = _placed(found.mesh, wanted, named)
     mesh, loaded, shown = _loaded(textures, placed, wanted, named)
-    if len(wanted) == 1 and not any(loaded) and (picture := textures.beside(placed)):
+    if len(wanted) == 1 and not any(loaded) and (picture := textures.beside(placed, has_colors)):
         mesh, loaded, shown = placed, [picture], named
     return mesh, *_only_used(loaded, shown)
 

@@ -153,19 +153,61 @@ def test_a_file_that_changes_while_it_is_read_is_refused(root: Path, monkeypatch
 
 def test_names_in_folders_below_are_remembered(root: Path) -> None:
     (root / "raw/deep/er").mkdir(parents=True)
-    (root / "raw/deep/er/C.OBJ").write_text("")
+    (root / "raw/deep/er/A.OBJ").write_text("")
     (root / "raw/.hidden").mkdir()
-    (root / "raw/.hidden/d.obj").write_text("")
+    (root / "raw/.hidden/a.obj").write_text("")
     (root / "raw/loop").symlink_to(root)
     sources = Sources(root)
-    assert sources.names_below(root / "raw", "*.obj") == ("a.obj", "b.obj", "deep/er/C.OBJ")
-    assert list(sources.digests) == ["raw//**/*.obj"]
-    (root / "raw/deep/a.txt").write_text("")
+    assert sources.names_among(root / "raw", ["a.obj"], below=True) == ("a.obj", "deep/er/A.OBJ")
+    assert list(sources.digests) == ["raw//**/a.obj"]
+    (root / "raw/deep/b.obj").write_text("")
     assert same(root, sources)
-    (root / "raw/deep/e.obj").write_text("")
+    (root / "raw/deep/a.obj").write_text("")
     assert not same(root, sources)
 
 
-def test_a_folder_with_too_many_names_below_tells_none(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whether_files_lie_below_is_remembered_and_not_which(root: Path) -> None:
+    sources = Sources(root)
+    assert sources.any_below(root, "*.obj") and sources.any_below(root, "*.obj", apart_from="raw")
+    assert not sources.any_below(root / "raw", "*.obj", apart_from="")
+    assert not sources.any_below(root / "raw", "*.ply")
+    for folder in ("S2/smile", "raw/deep"):
+        (root / folder).mkdir(parents=True)
+    (root / "S2/smile/c.obj").write_text("")  # of somebody else
+    (root / "raw/c.obj").write_text("")  # in the folder that does not count
+    assert same(root, sources)
+    (root / "raw/deep/c.obj").write_text("")
+    assert not same(root, sources)
+
+
+def test_whether_a_folder_has_such_files_is_remembered_and_not_which(root: Path) -> None:
+    sources = Sources(root)
+    assert sources.any(root / "raw", "*.ply/*.obj") and not sources.any(root, "*.obj")
+    (root / "raw/c.obj").write_text("")
+    (root / "raw/a.obj").unlink()
+    assert same(root, sources)
+    (root / "c.obj").write_text("")
+    assert not same(root, sources)
+
+
+def test_names_that_are_in_a_text_are_remembered_and_no_others(root: Path) -> None:
+    sources = Sources(root)
+    assert sources.names_within(root / "raw", "skin_b", "*.obj") == ("b.obj",)
+    assert sources.names_within(root / "raw", "ab//x", "*.obj") == ("a.obj",)
+    (root / "raw/kin.obj").write_text("")
+    (root / "raw/skin.txt").write_text("")
+    assert same(root, sources)
+    (root / "raw/SKI.obj").write_text("")
+    assert not same(root, sources)
+
+
+def test_a_folder_with_too_many_names_below_may_have_any(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mimicme.pipeline.sources._MOST_NAMES", 1)
-    assert Sources(root).names_below(root / "raw", "*.obj") == ()
+    sources = Sources(root)
+    assert sources.names_among(root / "raw", ["a.obj"], below=True) == ()
+    assert sources.any_below(root / "raw", "*.ply") and sources.any_below(
+        root / "raw", "*.obj", apart_from=""
+    )
+    assert same(root, sources)
+    monkeypatch.undo()
+    assert not same(root, sources)

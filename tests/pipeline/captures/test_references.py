@@ -9,7 +9,7 @@ import pytest
 from mimicme.pipeline.captures import references
 from mimicme.pipeline.captures.references import References, spellings, told
 from mimicme.pipeline.formats.mesh_file import decode_name
-from mimicme.pipeline.sources import Sources
+from mimicme.pipeline.sources import Sources, unchanged
 
 
 @pytest.fixture
@@ -80,6 +80,18 @@ def test_a_name_is_told_in_short_and_printable() -> None:
     assert told("skin.png") == "skin.png"
     assert told("a\x1b[31m\n\udcff.png") == "a?[31m??.png"
     assert len(told("x" * 100_000)) <= 80
+
+
+def test_the_image_of_another_mesh_stays_so_whoever_comes(tmp_path: Path) -> None:
+    for name in ("S1_0001.obj", "S2_0001.obj", "S1_0001_tex.png"):
+        (tmp_path / name).write_bytes(b"x")
+    sources = Sources(tmp_path)
+    assert References(tmp_path / "S2_0001.obj", sources).images_beside().path is None
+    (tmp_path / "S3_0001.obj").write_bytes(b"x")
+    (tmp_path / "S3_0001_tex.png").write_bytes(b"x")
+    assert unchanged(tmp_path, sources.digests, sources.stats_json())
+    (tmp_path / "S1_0001.obj").unlink()  # and with it whose image it is
+    assert not unchanged(tmp_path, sources.digests, sources.stats_json())
 
 
 def test_a_folder_is_looked_through_once_and_not_once_a_frame(

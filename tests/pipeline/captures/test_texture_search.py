@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mimicme.pipeline.captures.texture_search import images_elsewhere, mesh_names
-from mimicme.pipeline.sources import Sources
+from mimicme.pipeline.captures.texture_search import MeshesBeside, images_elsewhere, mesh_names
+from mimicme.pipeline.sources import Sources, unchanged
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,11 @@ def test_another_meshs_name_or_number(meshes: tuple[str, ...], own: str, image: 
         ("S1/smile/0001.obj S1/neutral/0001.obj", "0001.jpg", [], ["S1/textures/0001.jpg"]),
         ("S1/smile/0001.obj S1/neutral/0001.obj", "skin.jpg", ["S1/textures/skin.jpg"], []),
         ("S1/0001.obj", "0001.jpg", [], []),
+        # in a parallel tree
+        ("S1/obj/smile/0001.obj S1/obj/neutral/0001.obj", "0001.jpg", [], ["S1/images/smile/0001.jpg"]),
+        ("S1/obj/smile/0001.obj S1/obj/neutral/0001.obj", "0001.jpg", [],
+         ["S1/images/obj/smile/0001.jpg", "S1/images/neutral/0001.jpg"]),
+        ("obj/S1/0001.obj obj/S2/0001.obj", "0001.jpg", [], ["images/S1/0001.jpg"]),
     ],
 )  # fmt: skip
 def test_where_else_an_image_lies(
@@ -70,3 +75,88 @@ def test_where_else_an_image_lies(
     first = tmp_path / "captures" / mesh.split()[0]
     found = images_elsewhere(first, [name], Sources(tmp_path / "captures"))
     assert (found.own, found.others) == (own, others)
+
+
+def _write(root: Path, *places: str) -> None:
+    for place in places:
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        (root / place).write_bytes(b"x")
+
+
+@pytest.mark.parametrize("most", [200_000, 5])
+def test_among_too_many_names_others_may_have_meshes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("mimicme.pipeline.sources._MOST_NAMES", most)
+    people = ["data/S1/smile/0001.obj", "data/S2/smile/0001.obj"]
+    _write(tmp_path, *people, "data/textures/0001.jpg", "data/textures/S1.jpg")
+    for mesh in people:
+        found = images_elsewhere(tmp_path / mesh, ["0001.jpg"], Sources(tmp_path))
+        assert (found.own, found.others) == ([], ["data/textures/0001.jpg"])
+    assert images_elsewhere(tmp_path / people[0], ["S1.jpg"], Sources(tmp_path)).own == [
+        "data/textures/S1.jpg"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "image", "name"),
+    [
+        ("data/{}/smile/0001.obj", "data/textures/{}.jpg", "{}.jpg"),
+        ("data/{}/smile/0001.obj", "data/{}/textures/0001.jpg", "0001.jpg"),
+        ("data/{}_smile/0001.obj", "data/{}_smile/tex/0001.jpg", "0001.jpg"),
+        ("data/{}_smile/0001.obj", "data/images/{}_smile/0001.jpg", "0001.jpg"),  # told alone
+        ("{}_0001.obj", "textures/{}_0001_tex.jpg", "{}_0001_tex.jpg"),
+        ("{}_0001.obj", "textures_2k/{}_0001_tex.jpg", "{}_0001_tex.jpg"),
+        ("{}_0001.obj", "textures/{}.jpg", "{}.jpg"),
+        ("data/{}_0001.obj", "data/tex/{}_0001_tex.jpg", "{}_0001_tex.jpg"),
+    ],
+)
+def test_people_who_come_later_change_nothing(tmp_path: Path, place: str, image: str, name: str) -> None:
+    for person in ("S1", "S2"):
+        _write(tmp_path, place.format(person), image.format(person))
+    mesh, names = tmp_path / place.format("S1"), [name.format("S1")]
+    sources = Sources(tmp_path)
+    before = images_elsewhere(mesh, names, sources)
+    assert image.format("S1") in (before.own + before.others)
+    _write(tmp_path, place.format("S3"), image.format("S3"))
+    assert unchanged(tmp_path, sources.digests, sources.stats_json())
+    assert images_elsewhere(mesh, names, Sources(tmp_path)).own == before.own
+    if before.own:
+        (tmp_path / image.format("S1")).unlink()
+        assert not unchanged(tmp_path, sources.digests, sources.stats_json())
+
+
+@pytest.mark.parametrize("later", ["S2/smile/0001.obj", "textures/0001.obj"])
+def test_a_mesh_that_makes_an_image_anothers_is_noticed(tmp_path: Path, later: str) -> None:
+    _write(tmp_path, "data/S1/smile/0001.obj", "data/textures/0001.jpg")
+    sources = Sources(tmp_path)
+    mesh = tmp_path / "data/S1/smile/0001.obj"
+    assert images_elsewhere(mesh, ["0001.jpg"], sources).own == ["data/textures/0001.jpg"]
+    _write(tmp_path, f"data/{later}")
+    assert not unchanged(tmp_path, sources.digests, sources.stats_json())
+    assert images_elsewhere(mesh, ["0001.jpg"], Sources(tmp_path)).own == []
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "anothers"),
+    [
+        ("s1_0001_tex", True, False),
+        ("s1_0001_wide_tex", False, True),
+        ("s1_0001_2", False, True),
+        ("tex_s2_0001", False, True),
+        ("tex_2k", False, True),
+        ("skin", False, False),
+    ],
+)
+def test_no_more_meshes_are_asked_for_than_an_answer_takes(
+    tmp_path: Path, name: str, own: bool, anothers: bool
+) -> None:
+    meshes = ("S1_0001.obj", "S1_0001_wide.obj", "S2_0001.obj")
+    _write(tmp_path, *meshes)
+    sources = Sources(tmp_path)
+    beside = MeshesBeside(tmp_path, "s1_0001", sources)
+    assert (beside.is_own(name), beside.is_anothers(name)) == (own, anothers)
+    assert mesh_names(meshes).is_anothers(name, "s1_0001") is anothers
+    _write(tmp_path, "S3_0001.obj")
+    asked_all = name in ("s1_0001_2", "tex_2k") or name == "skin"
+    assert unchanged(tmp_path, sources.digests, sources.stats_json()) is not asked_all

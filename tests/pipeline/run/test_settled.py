@@ -14,6 +14,7 @@ from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.run import bookkeeping, settled
 from mimicme.pipeline.run.plan import Plan
 from mimicme.pipeline.run.settled import Ledger, Settled, Tally, folder_digest, purge, source_folders
+from mimicme.pipeline.sources import Sources
 from mimicme.pipeline.workspace import Workspace
 
 
@@ -271,6 +272,19 @@ def test_folders_of_sources():
     assert source_folders(["S1/a/0.obj", "S1/a/0.jpg", "S1//*.csv", "top.mtl"]) == ("", "S1", "S1/a")
     assert source_folders([]) == ()
     assert source_folders(["S1/a/0.obj", "S1//**/*.png"]) is None
+
+
+def test_folders_of_what_sources_remember(tmp_path):
+    """Whatever is looked for below a folder no folder's signature covers; all else its own folder's does."""
+    sources = Sources(tmp_path)
+    sources.any(tmp_path / "S1", "*.obj")
+    sources.names_within(tmp_path / "S2", "skin", "*.obj")
+    sources.folders(tmp_path / "S3", re.compile("tex"))
+    assert source_folders(sources.digests) == ("S1", "S2", "S3")
+    for apart_from in (None, "", "a"):
+        sources = Sources(tmp_path)
+        sources.any_below(tmp_path / "S1", "*.obj", apart_from)
+        assert source_folders(sources.digests) is None
 
 
 def test_of_who_is_over_only_that_is_kept(make, fake, monkeypatch):

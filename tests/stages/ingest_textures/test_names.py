@@ -263,6 +263,30 @@ def test_a_lone_image_is_taken_where_none_is_named(folder, wide_sheet) -> None:
         assert list(folder.find(name).notes) == ["texture-beside"]
 
 
+def _ply_with_labels(mesh: Mesh) -> str:
+    """Texture coordinates per corner, and a colour for every face, no two alike in turn."""
+    head = "".join(f"property float {axis}\n" for axis in "xyz")
+    lists = "property list uchar int vertex_indices\nproperty list uchar float texcoord\n"
+    colors = "".join(f"property uchar {name}\n" for name in ("red", "green", "blue"))
+    text = f"ply\nformat ascii 1.0\nelement vertex {len(mesh.vertices)}\n{head}"
+    text += f"element face {len(mesh.faces)}\n{lists}{colors}end_header\n"
+    rows = [" ".join(map(str, place)) for place in mesh.vertices]
+    for k, (face, uv) in enumerate(zip(mesh.faces, mesh.uv[mesh.uv_faces], strict=True)):
+        label = (0, 255, 0) if k % 2 else (255, 255, 0)
+        rows.append(" ".join(map(str, (3, *face, 6, *uv.ravel(), *label))))
+    return text + "\n".join(rows) + "\n"
+
+
+def test_colours_of_faces_keep_no_image_away(folder, wide_sheet) -> None:
+    folder.write("0000.ply", _ply_with_labels(wide_sheet))
+    alone = folder.find("0000.ply")
+    assert alone.pixels is None and not alone.notes and alone.mesh.colors is not None
+    folder.write("color.png", RED)
+    found = folder.find("0000.ply")
+    assert list(found.notes) == ["texture-beside"] and (found.colors() == [255, 0, 0]).all()
+    assert found.mesh.colors is None
+
+
 def test_an_image_with_the_meshs_own_name_is_taken_before_others(folder, wide_sheet) -> None:
     folder.write("0000.obj", obj_bytes(wide_sheet))
     folder.write("0000.PNG", RED)
