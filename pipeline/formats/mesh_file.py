@@ -52,6 +52,8 @@ class MeshFile:
         moments: of glTF: how many moments its animation has, none of which is read; 0: it has none.
         uv_absent: of OBJ, VRML and glTF: how many triangles name a texture coordinate that the file does not have; they
             have none.
+        may_be_cut: of OBJ: it could have ended earlier and look as whole, as no comment in it says how many faces it
+            has.  Other formats announce what follows, or close what they opened.
     """
 
     mesh: Mesh
@@ -63,6 +65,7 @@ class MeshFile:
     polygons: Ints | None = None
     moments: int = 0
     uv_absent: int = 0
+    may_be_cut: bool = False
 
 
 def fail(reason: str, what: str, name: str, **details: Any) -> MeshFileError:
