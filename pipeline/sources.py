@@ -112,7 +112,9 @@ class Sources:
 
         Args:
             wanted: without folders.
-            below: in the folders below it too, as `names_below`.
+            below: in the folders below it too, to the sixth: paths relative to it, with `/`.  Links to folders and
+                folders whose name begins with a point are not gone into.  None at all where more than 200,000 names
+                lie there.
 
         Raises:
             FrameRejected: `unsafe-path`.
@@ -120,19 +122,9 @@ class Sources:
         exact = "/".join(escape(name) for name in sorted(set(map(folded, wanted))))
         return self.names(folder, (_BELOW if below else "") + exact)
 
-    def names_below(self, folder: Path, pattern: str) -> tuple[str, ...]:
-        """Paths of the files that fit a pattern in a folder and in those below it, to the sixth, relative to it, with
-        `/`, in order; remembered as `names` are.  Links to folders and folders whose name begins with a point are not
-        gone into.  None at all where more than 200,000 names lie there.
-
-        Raises:
-            FrameRejected: `unsafe-path`.
-        """
-        return self.names(folder, _BELOW + pattern)
-
     def folders_below(self, folder: Path, pattern: str) -> tuple[str, ...]:
-        """The folders in which files of `names_below` lie, relative to `folder`, '' for that itself, in order.  Which
-        files these are makes no difference.
+        """The folders in which files that fit a pattern lie, of a folder and of those below it as in `names_among`;
+        relative to `folder`, '' for that itself, in order.  Which files these are makes no difference.
 
         Raises:
             FrameRejected: `unsafe-path`.

@@ -158,14 +158,15 @@ def test_names_in_folders_below_are_remembered(root: Path) -> None:
     (root / "raw/.hidden/d.obj").write_text("")
     (root / "raw/loop").symlink_to(root)
     sources = Sources(root)
-    assert sources.names_below(root / "raw", "*.obj") == ("a.obj", "b.obj", "deep/er/C.OBJ")
-    assert list(sources.digests) == ["raw//**/*.obj"]
-    (root / "raw/deep/a.txt").write_text("")
-    assert same(root, sources)
+    found = sources.names_among(root / "raw", ["a.obj", "c.obj", "d.obj"], below=True)
+    assert found == ("a.obj", "deep/er/C.OBJ")
+    assert list(sources.digests) == ["raw//**/a.obj/c.obj/d.obj"]
     (root / "raw/deep/e.obj").write_text("")
+    assert same(root, sources)
+    (root / "raw/deep/d.obj").write_text("")
     assert not same(root, sources)
 
 
 def test_a_folder_with_too_many_names_below_tells_none(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mimicme.pipeline.sources._MOST_NAMES", 1)
-    assert Sources(root).names_below(root / "raw", "*.obj") == ()
+    assert Sources(root).names_among(root / "raw", ["a.obj"], below=True) == ()
