@@ -208,11 +208,11 @@ def _run(
 
 
 @contextlib.contextmanager
-def _drawing() -> Iterator[Console]:
-    """A console on standard error whose line of progress is gone when the work is over."""
+def _drawing(at_once: bool = False) -> Iterator[Console]:
+    """A console on standard error whose line of progress is gone when the work is over; `at_once`: see `Console`."""
     from mimicme.pipeline.run.progress import Console
 
-    console = Console(sys.stderr)
+    console = Console(sys.stderr, at_once=at_once)
     try:
         yield console
     finally:
@@ -629,7 +629,7 @@ def report_command(
 
     opened = opened_as_last(workspace, preset, sets, say_progress)
     if for_others:
-        with _drawing() as console:
+        with _drawing(at_once=True) as console:
             made = report_for_others(
                 opened,
                 output or opened.public_report_folder,
@@ -643,7 +643,7 @@ def report_command(
         source = open_source(opened.root, STAGES, lambda _: opened)
         view_file(source, source.items.index(item), path, overwrite=True)
 
-    with _drawing() as console:
+    with _drawing(at_once=True) as console:
         made = report(
             opened, output or opened.report_folder, STAGES,
             progress=lambda at: console.tell(at, every_s=LINE_S), jobs=jobs, views=views, write_view=write_view,
@@ -811,7 +811,7 @@ def export_command(
         else ""
     )
     if done.kept_out:
-        left_out += f"; {kept_out_sentence(len(done.kept_out))}"
+        left_out += f"; {kept_out_sentence(release, len(done.kept_out))}"
     click.echo(f"{counted(len(done.files), 'file')} in {directory}{left_out}")
 
 

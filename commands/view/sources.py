@@ -382,7 +382,7 @@ class ReleaseSource:
         self._infos = [one for one in self._release.sequences() if one.item.subject not in kept_out]
         if kept_out and not self._infos:
             raise all_kept_out(path, len(kept_out))
-        self.left_out = f"{kept_out_sentence(len(kept_out))}." if kept_out else ""
+        self.left_out = f"{kept_out_sentence(path, len(kept_out))}." if kept_out else ""
         self.items = [info.item for info in self._infos]
         self._reading = threading.Lock()
 

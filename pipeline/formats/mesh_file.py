@@ -53,6 +53,8 @@ class MeshFile:
         colors_of_faces: of PLY: the mesh's colours are means of its faces', which may be labels: an image comes before.
         uv_absent: of OBJ, VRML and glTF: how many triangles name a texture coordinate that the file does not have; they
             have none.
+        may_be_cut: of OBJ: it could have ended earlier and look as whole, as no comment in it says how many faces it
+            has.  Other formats announce what follows, or close what they opened.
     """
 
     mesh: Mesh
@@ -65,6 +67,7 @@ class MeshFile:
     moments: int = 0
     uv_absent: int = 0
     colors_of_faces: bool = False
+    may_be_cut: bool = False
 
 
 def fail(reason: str, what: str, name: str, **details: Any) -> MeshFileError:

@@ -110,6 +110,8 @@ def read_obj(data: bytes, name: str) -> MeshFile:
         raise fail(reason, what, name, seen=f"{len(vertices):,} vertices")
     faces, uv_faces, owner = _obj_faces(context, f_lines, v_lines, vt_lines)
     _check_announced(announced.get("faces", 0), max(len(f_lines), len(faces)), "faces", name)
+    # a smaller number is of one of several objects, and says nothing of the last
+    may_be_cut = announced.get("faces") not in (len(f_lines), len(faces))
     uv_absent = 0 if uv_faces is None else int((uv_faces == _ABSENT).any(axis=1).sum())
     check_vertices(
         vertices, name, faces, lambda k: f"line {v_lines[k] + 1}: {context.text_of(int(v_lines[k]))}"
@@ -135,7 +137,15 @@ def read_obj(data: bytes, name: str) -> MeshFile:
         vertices, faces.astype(np.int32), uv, None if uv_faces is None else uv_faces.astype(np.int32), colors
     )
     polygons = polygons_of(owner, np.bincount(owner) + 2)
-    return MeshFile(mesh, libraries, materials, face_material, polygons=polygons, uv_absent=uv_absent)
+    return MeshFile(
+        mesh,
+        libraries,
+        materials,
+        face_material,
+        polygons=polygons,
+        uv_absent=uv_absent,
+        may_be_cut=may_be_cut,
+    )
 
 
 @dataclass(frozen=True)

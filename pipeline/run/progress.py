@@ -28,6 +28,7 @@ class Console:
         out: called with each line of the result (table, plan); None: silent.
         live: draw the progress line; default: when `err` is a terminal.
         lossy: whether results may be lost too; not where they are all that is made.
+        at_once: print the first line of progress at once, where there is no terminal; default: once `LINE_S` is over.
 
     A terminal that was closed, a pipe whose reader is gone and a full disk below a redirected output end no run: what
     it says is lost, and what it makes is not.
@@ -39,6 +40,7 @@ class Console:
         out: Callable[[str], None] | None = None,
         live: bool | None = None,
         lossy: bool = True,
+        at_once: bool = False,
     ) -> None:
         self._err = err
         self._out = out
@@ -46,7 +48,7 @@ class Console:
         self.live = bool(err is not None and err.isatty()) if live is None else live
         self._drawn = 0
         self._last = 0.0
-        self._told = time.monotonic()
+        self._told = float("-inf") if at_once else time.monotonic()
 
     @classmethod
     def standard(cls, out: Callable[[str], None], lossy: bool = True) -> Console:

@@ -40,20 +40,24 @@ def all_kept_out(release: str | Path, subjects: int) -> UsageError:
     Args:
         subjects: how many are asked for.
     """
-    workspace = workspace_beside(release)
-    again = "mimicme run" if workspace is None else workspace.command("run", given=workspace.last_overrides())
     return UsageError(
         "by now the workspace keeps all of these subjects out of its release: the table of subjects refuses them, "
         "or they have withdrawn",
         where=release,
         seen=counted(subjects, "subject"),
-        todo=f"`{again}` packs the release without them.",
+        todo=f"`{_packing(release)}` packs the release without them.",
     )
 
 
-def kept_out_sentence(subjects: int) -> str:
-    """That some of a release were left out, without a full stop."""
+def kept_out_sentence(release: str | Path, subjects: int) -> str:
+    """That so many subjects of a release were left out, without a full stop."""
     return (
         f"{counted(subjects, 'subject is', 'subjects are')} left out, whom the workspace of this release keeps out by "
-        "now: `mimicme run` packs it without them"
+        f"now: `{_packing(release)}` packs it without them"
     )
+
+
+def _packing(release: str | Path) -> str:
+    """The command that packs a release anew, with the settings of its last run."""
+    workspace = workspace_beside(release)
+    return "mimicme run" if workspace is None else workspace.command("run", given=workspace.last_overrides())

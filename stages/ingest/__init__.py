@@ -15,7 +15,8 @@ Fails   the sequence, when its unit cannot be told.  A frame, with
             unit-mismatch     another size or scale than its sequence, or than a head
             unreadable        the disk or the memory failed
             degenerate        nothing left after cleaning
-            truncated         many of its vertices have no triangle, and none of its sequence's other frames is so
+            truncated         an OBJ many of whose vertices have no triangle, as at most one of the frames has that are
+                              read first (`Usual`): deleted by hand, it would be several
         or one of the codes in `pipeline.formats.mesh_file`; of a recording
             depth-recipe      its `rgbd.toml` cannot be used
             depth-image       a depth picture is damaged, or another than `rgbd.toml` says
@@ -151,6 +152,7 @@ class RawFrame:
         report: what cleaning removed.
         evidence: of its unit and axes.
         unused_share: share of the file's vertices that no triangle has.
+        layout: digest of the file's texture coordinates, which cleaning leaves alone; empty: it has none.
         turned_share: share of its triangles that were wound the other way round, or inwards.
         layers: share of its surface that lies twice, and how far apart (median, file units): `orientation.Oriented`.
         notes: on its texture.
@@ -163,6 +165,7 @@ class RawFrame:
     report: CleanReport
     evidence: units.Evidence
     unused_share: float
+    layout: bytes
     turned_share: float
     triangles: int
     notes: tuple[Note, ...] = ()
@@ -224,6 +227,7 @@ def read_frame(
         report,
         units.gather(mesh, landmarks, inward),
         unused_share,
+        repeated.layout(found.mesh),
         turned_share,
         len(found.mesh.faces),
         () if recorded is None else tuple(recorded.notes),
@@ -238,11 +242,13 @@ class Usual:
 
     Attributes:
         unused_share, triangles: see `RawFrame`.
+        with_unused: how many of them have more than `UNUSED_SHARE` of unused vertices.
     """
 
     frames: int
     unused_share: float
     triangles: float
+    with_unused: int = 0
 
     @classmethod
     def of(cls, read: Sequence[RawFrame]) -> Usual:
@@ -252,26 +258,37 @@ class Usual:
             len(read),
             float(np.median([raw.unused_share for raw in read])),
             float(np.median([raw.triangles for raw in read])),
+            sum(raw.unused_share > UNUSED_SHARE for raw in read),
         )
 
     def notes_of(self, raw: RawFrame) -> list[Note]:
-        """What a frame lacks that its sequence's other frames have: a file that was cut between two lines looks whole.
+        """What a frame of a mesh file lacks that its sequence's other frames have: an OBJ that was cut between two
+        lines looks whole.
+
+        Where a program or a person deleted triangles and left their vertices, several frames are so, or the file says
+        how many triangles it has: then it is used, and noted.
 
         Raises:
             FrameRejected: `truncated`.
         """
         notes: list[Note] = []
         if raw.unused_share > UNUSED_SHARE:
-            if self.frames >= LIKE_FRAMES and self.unused_share <= UNUSED_SHARE / 5:
+            alone = (
+                self.frames >= LIKE_FRAMES and self.unused_share <= UNUSED_SHARE / 5 and self.with_unused <= 1
+            )
+            if alone and raw.found.may_be_cut:
                 raise FrameRejected(
                     "truncated",
                     "vertices of the file have no triangle, and those of its sequence's other frames have",
                     seen=f"{raw.unused_share:.0%} of them",
                     expected=f"at most {UNUSED_SHARE:.0%}",
-                    todo="The file was cut: copy it again. If it is whole, export it without unused vertices.",
+                    todo="Was the file cut? Then copy it again. If it is whole, export it without unused vertices.",
                 )
-            cut = f"{raw.unused_share:.0%} of the file's vertices have no triangle: if it was cut, copy it again."
-            notes.append(("unused-vertices", cut))
+            why = (
+                "if it was cut, copy it again." if raw.found.may_be_cut else "were triangles deleted by hand?"
+            )
+            unused = f"{raw.unused_share:.0%} of the file's vertices have no triangle: {why}"
+            notes.append(("unused-vertices", unused))
         if self.frames >= LIKE_FRAMES and raw.triangles < FEW_TRIANGLES * self.triangles:
             few = (
                 f"The file has {raw.triangles:,} triangles, and its sequence's frames about {self.triangles:,.0f}: "
@@ -365,7 +382,7 @@ def compute(task: Task[IngestSettings], out: CheckpointWriter) -> None:
                 "did the scanner hang?"
             )
             notes = [("frame-repeated", again), *notes]
-        shown = images.same_as(frame.number, scan, encoded)
+        shown = images.same_as(frame.number, raw.layout, encoded)
         if shown is not None and same is None:
             late = (
                 f"Its image is that of frame {shown}, byte for byte, and its surface is not: was it recorded at a "
@@ -414,7 +431,10 @@ def _finish(
         found = replace(found, mesh=replace(found.mesh, uv=uv * [1.0, -1.0] + [0.0, 1.0]))
     max_pixels = task.settings.max_pixels
     mesh, encoded, notes = find_texture(frame, found, raw.material, sources, max_pixels, raw.notes)
-    notes = [*usual.notes_of(raw), *notes]
+    if (
+        frame.recipe is None
+    ):  # a surface made of depth pictures is no file that was cut or could be copied again
+        notes = [*usual.notes_of(raw), *notes]
     if found.uv_absent:
         absent = (
             "Texture coordinates that the file does not have are named by "

@@ -84,21 +84,32 @@ class Images:
     """The images of a sequence's frames, as they come: a texture that is recorded at a lower rate than the surface, or
     a file that was copied, is an earlier frame's on a surface that has moved on.
 
-    One image for all frames of a mesh that was tracked is no such thing: its texture coordinates stay, too.
+    One image for all frames of a mesh that was tracked is no such thing: its texture coordinates stay, too.  They are
+    compared as the files have them: where lips or lids touch, cleaning takes a triangle away or turns it.
     """
 
     def __init__(self) -> None:
-        # by digest of the image: the first frame's number, and digest of its texture coordinates
+        # by digest of the image: the first frame's number, and its `layout`
         self._known: dict[bytes, tuple[int, bytes]] = {}
 
-    def same_as(self, number: int, scan: Mesh, encoded: bytes | None) -> int | None:
+    def same_as(self, number: int, placed: bytes, encoded: bytes | None) -> int | None:
         """The number of the first frame with the same image, byte for byte, on other texture coordinates; None: there
-        is none."""
-        if encoded is None or scan.uv is None or scan.uv_faces is None:
+        is none.
+
+        Args:
+            placed: `layout` of the frame's file.
+        """
+        if encoded is None or not placed:
             return None
-        layout = sha256(np.asarray(scan.uv, np.float32).tobytes() + scan.uv_faces.tobytes()).digest()
-        first, known = self._known.setdefault(sha256(encoded).digest(), (number, layout))
-        return None if known == layout else first
+        first, known = self._known.setdefault(sha256(encoded).digest(), (number, placed))
+        return None if known == placed else first
+
+
+def layout(mesh: Mesh) -> bytes:
+    """Digest of a mesh's texture coordinates and of which its triangles have; empty: it has none."""
+    if mesh.uv is None or mesh.uv_faces is None:
+        return b""
+    return sha256(np.asarray(mesh.uv, np.float32).tobytes() + mesh.uv_faces.tobytes()).digest()
 
 
 def _near(one: Places, other: Places) -> bool:

@@ -24,7 +24,7 @@ from mimicme.pipeline.geometry.mesh import transform, vertex_normals
 from mimicme.pipeline.landmarks import IBUG68
 from mimicme.pipeline.landmarks.files import read_landmarks
 from mimicme.pipeline.release import Release, guard
-from mimicme.pipeline.workspace import Workspace
+from mimicme.pipeline.workspace import OVERRIDES_NAME, Workspace
 
 
 @pytest.fixture
@@ -667,17 +667,20 @@ def in_workspace(path: Path, tmp_path: Path) -> Path:
     (folder / "captures").mkdir()
     (folder / "people.csv").write_text("subject,consent\nS001,yes\nS002,withdrawn\n")
     (folder / "mimicme.toml").write_text('[captures]\nroot = "captures"\n[metadata]\nfile = "people.csv"\n')
+    (folder / "runs" / "1").mkdir(parents=True)
+    (folder / "runs" / "1" / OVERRIDES_NAME).write_text('["bake.size=256"]')
     return folder / "release.h5"
 
 
 def test_who_took_consent_back_since_is_left_out(in_workspace: Path, tmp_path: Path) -> None:
     said = mimicme_here("export", in_workspace, tmp_path / "out", "--format", "npz").stdout
     assert "S001/smile.npz" in names(tmp_path / "out")
-    assert "1 subject is left out, whom the workspace of this release keeps out by now" in said
+    again = f"`mimicme run {in_workspace.parent} --set bake.size=256` packs it without them"
+    assert f"1 subject is left out, whom the workspace of this release keeps out by now: {again}" in said
     assert not any("S002" in name for name in names(tmp_path / "out"))
     done = mimicme_here("export", in_workspace, tmp_path / "two", "--format", "npz", "--only", "S002", code=2)
     assert "keeps all of these subjects out" in done.stderr and not (tmp_path / "two").exists()
-    assert f"`mimicme run {in_workspace.parent}` packs the release without them" in done.stderr
+    assert f"`mimicme run {in_workspace.parent} --set bake.size=256` packs the release" in done.stderr
     # by way of a link too, and from nowhere else
     (tmp_path / "link.h5").symlink_to(in_workspace)
     assert export(tmp_path / "link.h5", tmp_path / "three", "npz").kept_out == ("S002",)

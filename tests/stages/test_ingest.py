@@ -339,6 +339,29 @@ def test_a_texture_that_lags_its_surface_is_told(capture: Capture, surface_moves
         assert not surface_moves or "that of frame 1," in got.statuses[2].message
 
 
+@pytest.mark.parametrize("odd", [0, 2])
+@pytest.mark.parametrize("what", ["dropped", "turned"])
+def test_a_tracked_mesh_one_of_whose_triangles_is_cleaned_keeps_its_image(
+    capture: Capture, odd: int, what: str
+) -> None:
+    """As where lips or lids touch: cleaning drops the triangle of a collapsed edge, and orienting turns one that lies
+    the wrong way round."""
+    for k in range(4):
+        mesh = face()
+        places, faces = mesh.vertices * [1, 1 + 0.01 * k, 1], mesh.faces.copy()
+        if k == odd and what == "dropped":
+            places[faces[300, 1]] = places[faces[300, 0]]
+        if k == odd and what == "turned":
+            places[faces[300, 1]] = 2 * places[faces[300, [0, 2]]].mean(axis=0) - places[faces[300, 1]]
+        capture.frame(obj_bytes(replace(mesh, vertices=places), material_file="head.mtl", material="head"))
+    capture.write("head.mtl", "newmtl head\nmap_Kd head.png\n")
+    capture.write("head.png", image.encode(PHOTO))
+    with capture.ingest() as got:
+        shapes = [load_scan(got, row).uv_faces for row in range(4)]
+        assert not np.array_equal(shapes[odd], shapes[1])  # cleaning did change this frame
+        assert [s.note for s in got.statuses] == [""] * 4
+
+
 def test_texture_coordinates_that_are_not_there_are_told(capture: Capture) -> None:
     lines = textured("0000").splitlines()
     lines[-1] = b" ".join(
@@ -389,6 +412,42 @@ def test_one_frame_cut_between_two_lines_is_rejected_beside_whole_ones(capture: 
     with capture.ingest() as got:
         assert [s.reason for s in got.statuses] == ["", "", "truncated", "", ""]
         assert "expected at most 5%" in got.statuses[2].message
+
+
+def without_hair() -> Mesh:
+    """A face whose upper tenth was deleted, and whose vertices stay, as MeshLab leaves them."""
+    mesh = face()
+    kept = mesh.vertices[mesh.faces].mean(axis=1)[:, 1] < 88
+    return replace(mesh, faces=mesh.faces[kept], uv_faces=mesh.uv_faces[kept])
+
+
+@pytest.mark.parametrize("ending", ["obj", "ply"])
+def test_frames_of_which_a_piece_was_deleted_by_hand_stay(capture: Capture, ending: str) -> None:
+    write = {"obj": obj_bytes, "ply": ply_bytes}[ending]
+    for k in range(9):
+        capture.frame(write(without_hair() if k in (1, 3, 5, 7) else face()), ending)
+    with capture.ingest() as got:
+        assert all(s.ok for s in got.statuses)
+        assert ["unused-vertices" in s.note for s in got.statuses] == [k in (1, 3, 5, 7) for k in range(9)]
+        assert ("copy it again" in got.statuses[1].message) == (ending == "obj")
+
+
+@pytest.mark.parametrize("how", ["ply", "glb", "comment"])
+def test_a_file_that_says_how_much_it_holds_is_not_cut(capture: Capture, how: str) -> None:
+    """One frame alone that was cleaned by hand: were it cut, its file would be refused for what it lacks."""
+    for k in range(5):
+        mesh = without_hair() if k == 2 else face()
+        if how == "comment":
+            capture.frame(
+                b"# Vertices: %d\n# Faces: %d\n" % (len(mesh.vertices), len(mesh.faces)) + obj_bytes(mesh)
+            )
+        else:
+            capture.frame({"ply": ply_bytes, "glb": glb_bytes}[how](mesh), how)
+    with capture.ingest(unit="mm") as got:
+        assert all(s.ok for s in got.statuses)
+        said = got.statuses[2]
+        assert "unused-vertices" in said.note and "were triangles deleted by hand?" in said.message
+        assert "cut" not in said.message
 
 
 def test_frames_that_all_have_unused_vertices_are_noted(capture: Capture) -> None:

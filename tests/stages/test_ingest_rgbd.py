@@ -16,7 +16,7 @@ from mimicme.pipeline.items import Captures
 from mimicme.pipeline.scan import load_image, load_scan
 from mimicme.pipeline.sources import unchanged
 from mimicme.pipeline.stage import Task
-from mimicme.stages.ingest import IngestSettings, compute
+from mimicme.stages.ingest import FEW_TRIANGLES, IngestSettings, compute
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 
 
@@ -63,6 +63,17 @@ def test_one_bad_picture_costs_its_frame_or_its_colour(folder: Path, tmp_path: P
         assert first.ok and second.reason == "depth-image" and "another size" in second.message
         assert third.ok and third.note == "texture-unreadable" and "rgbd.toml says 240 x 180" in third.message
         assert load_scan(found, 2).uv is None
+
+
+def test_a_recording_is_no_file_to_be_copied_again(folder: Path, tmp_path: Path) -> None:
+    """A head that leans back has fewer pixels: what is said of mesh files with few triangles is no advice there."""
+    depth = depth_of(Ball(CENTRE + [0, 0, 220]), PLAIN)
+    (folder / "S1" / "smile" / "depth/0001.png").write_bytes(png(depth))
+    with ingested(folder, tmp_path) as found:
+        assert [s.message for s in found.statuses] == [""] * 3
+        triangles = found["quality/scan_triangles"][:]
+        assert triangles[1] < FEW_TRIANGLES * triangles[0]
+        assert [s.note for s in found.statuses] == [""] * 3
 
 
 def test_the_depth_picture_is_never_taken_for_a_texture(folder: Path, tmp_path: Path) -> None:

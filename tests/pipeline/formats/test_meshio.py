@@ -221,6 +221,21 @@ def test_obj_with_less_than_a_comment_announces_was_cut(said: bytes, whole: bool
         assert caught.value.reason == "truncated"
 
 
+@pytest.mark.parametrize(
+    ("said", "may_be_cut"),
+    [
+        (b"", True),
+        (b"# Vertices: 4\n", True),
+        (b"# Vertices: 4\n# Faces: 2\n", False),
+        (b"# 1 faces\n", True),  # of one of two objects
+    ],
+)
+def test_obj_may_be_cut_where_no_comment_counts_its_faces(said: bytes, may_be_cut: bool) -> None:
+    data = said + SQUARE + b"f 1 2 3\nf 1 3 4\n"
+    assert read_mesh(data, "a.obj").may_be_cut == may_be_cut
+    assert not read_mesh(ply_bytes(read_mesh(data, "a.obj").mesh), "a.ply").may_be_cut
+
+
 def test_round_trip_and_determinism(tmp_path) -> None:
     mesh = grid(20)
     write_obj(tmp_path / "a.obj", mesh, image_name="a.jpg")

@@ -40,6 +40,15 @@ def test_a_pipe_that_is_full_just_now_loses_what_was_to_be_written_alone() -> No
     os.close(reads)
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_without_a_terminal_what_has_to_be_told_at_once_is(at_once: bool) -> None:
+    err = io.StringIO()
+    console = Console(err, at_once=at_once)
+    for done in range(3):
+        console.tell(f"{done}/3 sequences")
+    assert err.getvalue() == "0/3 sequences\n" * at_once
+
+
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
