@@ -34,6 +34,7 @@ from mimicme.pipeline.items import Item
 from mimicme.pipeline.privacy.pseudonyms import pseudonyms, read_ledger, sequence_names
 from mimicme.pipeline.release import Release, digest, guard, publication, shards
 from mimicme.pipeline.release.frames import ReleaseFrames
+from mimicme.pipeline.release.layout import OK
 from mimicme.pipeline.release.permitted import COLUMNS
 
 TITLE = Title("Faces & More", ("Müller, Änne", "A Lab"), "1.0", "", "CC-BY-NC-4.0", "Faces of {six} people.")
@@ -94,7 +95,11 @@ def test_who_refuses_since_the_release_was_packed_is_left_out(lab: Path, tmp_pat
 def test_nobodys_id_is_in_it(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     done = publish(source, folder, TITLE)
-    assert (done.subjects, done.frames) == (4, 20)
+    with Release(folder / "release.h5") as release:
+        ok = int((release.index["status"] == OK).sum())
+        assert 0 < ok < len(release) == 20
+    assert (done.subjects, done.frames, done.rejected) == (4, ok, 20 - ok)
+    assert f"{ok} registered frames" in " ".join((folder / "README.md").read_text().split())
     assert list(done.left_out) == ["dora"] and "no plain yes" in done.left_out["dora"]
     assert [f for f in verify(folder / "release.h5", every_image=True) if f.level == "error"] == []
     for person in PEOPLE:
@@ -562,7 +567,10 @@ def test_the_scheme_of_shards_is_kept(fakes: ModuleType, tmp_path: Path) -> None
 def test_the_command_line(source: Path, tmp_path: Path) -> None:
     command = ("publish", source, tmp_path / "out", "--title", "Faces", "--author", "Doe, Jane")
     done = mimicme_here(*command)
-    assert "4 subjects with 20 frames under pseudonyms" in done.stdout and "verified" in done.stdout
+    with Release(tmp_path / "out" / "release.h5") as release:
+        ok = int((release.index["status"] == OK).sum())
+    of_whom = f"4 subjects with {ok} registered frames ({20 - ok} more rejected) under pseudonyms"
+    assert of_whom in done.stdout and "verified" in done.stdout
     assert "'dora' is left out" in done.stderr
     assert "--shard" in mimicme_here(*command, "--shard", "many", code=2).stderr
 
