@@ -105,9 +105,12 @@ def find_copies(
                 path, subject, alias, take_out if os.path.realpath(path) in named else None, roots
             )
     exported = list(dict.fromkeys(path for name in names for path in _exports(elsewhere, name, held)))
-    said += [
-        f"'{path}' is named after '{subject}': an export or a copy; delete it." for path in exported[:_MOST]
-    ]
+    for path in exported[:_MOST]:
+        root = next((one.root for one in held if one.captured(path)), None)
+        what = (
+            "an export or a copy; delete it" if root is None else f"raw captures, of the workspace '{root}'"
+        )
+        said.append(f"'{path}' is named after '{subject}': {what}.")
     if len(exported) > _MOST:
         said.append(f"So are {len(exported) - _MOST} more files and folders there.")
     return Copies(tuple(stale), tuple(said))
@@ -201,8 +204,8 @@ def packed_by(path: Path) -> Path | None:
 
 
 def _exports(elsewhere: Iterable[Path], subject: str, held: Sequence[Held] = ()) -> Iterator[Path]:
-    """Files and folders named after the subject, but those of workspaces, and raw captures; what lies in one that is
-    named so is not listed again."""
+    """Files and folders named after the subject, but what a withdrawal from a workspace takes out; what lies in one
+    that is named so is not listed again."""
     name = safe_name(subject)
     for root in (p for p in elsewhere if p.is_dir()):
         for folder, folders, files in os.walk(root):
@@ -211,4 +214,4 @@ def _exports(elsewhere: Iterable[Path], subject: str, held: Sequence[Held] = ())
             named = (
                 Path(folder, one) for one in [*mine, *(one for one in sorted(files) if is_in(name, one))]
             )
-            yield from (path for path in named if not any(one.has(path) for one in held))
+            yield from (path for path in named if not any(one.takes_out(path) for one in held))

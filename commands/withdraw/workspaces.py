@@ -34,11 +34,14 @@ class Held:
     own: tuple[Path, ...] = ()
     captures: tuple[Path, ...] = ()
 
-    def has(self, path: Path) -> bool:
-        """Whether a file or folder that is named after the subject is the workspace's, or raw captures, and no copy."""
+    def takes_out(self, path: Path) -> bool:
+        """Whether a withdrawal from the workspace takes this out."""
         real = Path(os.path.realpath(path))
-        if any(real.is_relative_to(one) for one in self.own):
-            return True
+        return any(real.is_relative_to(one) for one in self.own)
+
+    def captured(self, path: Path) -> bool:
+        """Whether a file or folder that is named after the subject is, or holds, the workspace's raw captures."""
+        real = Path(os.path.realpath(path))
         if real.is_dir():
             return any(one.is_relative_to(real) for one in self.captures)
         return any(one.parent == real.parent for one in self.captures)  # a texture lies beside its mesh

@@ -574,14 +574,14 @@ def test_of_another_workspace_the_workspace_is_named(
     workspace: Workspace, second: Workspace, tmp_path: Path
 ) -> None:
     """Taken out of its release alone they would be back with its next run."""
-    said = [m for m in withdraw(workspace.root, "S001", [tmp_path]).messages if "ws 2" in m]
+    said = [m for m in withdraw(workspace.root, "S001", [tmp_path]).messages if str(second.root) in m]
     advice = f"`mimicme withdraw '{second.root}' S001`"
     assert len(said) == 2 and advice in said[0]
     assert said[1].startswith(f"'{second.root / 'exported' / 'S001'}' is named after")
     (alone,) = [m for m in withdraw(workspace.root, "S001", [second.release]).messages if "ws 2" in m]
     assert advice in alone
     withdraw(second.root, "S001")
-    said = [m for m in withdraw(workspace.root, "S001", [tmp_path]).messages if "ws 2" in m]
+    said = [m for m in withdraw(workspace.root, "S001", [tmp_path]).messages if str(second.root) in m]
     assert len(said) == 1 and "exported" in said[0]
 
 
@@ -589,6 +589,8 @@ def test_raw_captures_are_no_export(workspace: Workspace, tmp_path: Path) -> Non
     for target in (workspace.release, workspace.root):
         said = withdraw(target, "S001", [tmp_path]).messages
         assert not [m for m in said if "an export or a copy" in m]
+        mine = f"'{workspace.captures.root / 'S001'}' is named after 'S001': raw captures, of the workspace"
+        assert len([m for m in said if m.startswith(mine)]) == 1
 
 
 def test_a_release_that_a_workspace_packs_leads_to_it(workspace: Workspace, path: Path) -> None:
@@ -602,6 +604,6 @@ def test_a_workspace_that_cannot_be_read_may_hold_the_subject(
     workspace: Workspace, second: Workspace, tmp_path: Path
 ) -> None:
     (second.root / "mimicme.toml").write_text("[captures\n")
-    said = [m for m in withdraw(workspace.root, "S001", [tmp_path]).messages if "ws 2" in m]
+    said = [m for m in withdraw(workspace.root, "S001", [tmp_path]).messages if str(second.root) in m]
     assert said[0].startswith(f"The workspace '{second.root}' cannot be read, and may hold 'S001'")
     assert not [m for m in said if "an export or a copy" in m]
