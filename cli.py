@@ -786,7 +786,7 @@ def export_command(
     use: str | None,
 ) -> None:
     """Frames of a release as files for other programs."""
-    from mimicme.commands.export import export, parse_frames
+    from mimicme.commands.export import PLAYED_AT, export, parse_frames
     from mimicme.pipeline.workspace.beside import kept_out_sentence
 
     numbers = parse_frames(frames) if frames else None
@@ -813,6 +813,11 @@ def export_command(
     if done.kept_out:
         left_out += f"; {kept_out_sentence(release, len(done.kept_out))}"
     click.echo(f"{counted(len(done.files), 'file')} in {directory}{left_out}")
+    if done.untimed:
+        click.echo(
+            f"{counted(done.untimed, 'animation plays', 'animations play')} {PLAYED_AT:g} frames a second, which "
+            "nobody said: the release knows no times of these frames. Say the rate (`fps` in [captures]), pack again."
+        )
 
 
 @main.command("adopt")
@@ -1074,8 +1079,9 @@ def publish_command(
         click.echo(why, err=True)
     for message in done.messages:
         click.echo(message)
-    of_whom = f"{counted(done.subjects, 'subject')} with {counted(done.frames, 'frame')}"
-    what = f"version {done.version}, {of_whom} under pseudonyms"
+    of_whom = f"{counted(done.subjects, 'subject')} with {counted(done.frames, 'registered frame')}"
+    rejected = f" ({done.rejected} more rejected)" if done.rejected else ""
+    what = f"version {done.version}, {of_whom}{rejected} under pseudonyms"
     click.echo(f"{directory}: {what}")
     click.echo(f"{done.key}: the key to their ids, and {done.ledger.name}: keep both, give neither away")
     sys.exit(0 if say_verified(done.release, click.echo) else 1)

@@ -48,7 +48,7 @@ LARGEST_ANIMATION = 1 << 30
 """Bytes of one that is written; programs that show it hold it in memory several times."""
 MOST_FRAMES = 1_000_000
 """That are named one by one."""
-_PLAYED_AT = 25.0  # frames per second, where no rate is known
+PLAYED_AT = 25.0  # frames per second, where no rate is known
 _THERE = "this file is there already; nothing was written"
 _ARRAYS = ("frame", "vertices", "pose", "landmarks", "landmark_source", "landmark_confidence")
 
@@ -114,12 +114,14 @@ class Wanted:
 @dataclass(frozen=True)
 class ExportResult:
     """The meshes (or archives) that were written, how many rejected frames were left out, who does not permit the use,
-    and who is kept out by now of the workspace in whose folder the release lies."""
+    who is kept out by now of the workspace in whose folder the release lies, and how many animations play at a
+    rate that nobody told (`PLAYED_AT`), because the release knows no times of their frames."""
 
     files: tuple[Path, ...]
     left_out: int
     forbidden: tuple[str, ...] = ()
     kept_out: tuple[str, ...] = ()
+    untimed: int = 0
 
 
 def export(
@@ -177,10 +179,11 @@ def export(
             _refuse_too_large(opened, plan)
         if not overwrite:
             _refuse_existing(opened, plan, wanted, Path(directory))
+        untimed = 0
         for path, members in plan.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             if wanted.animation:
-                _write_animation(opened, path, members, wanted)
+                untimed += not _write_animation(opened, path, members, wanted)
             elif wanted.format == "npz":
                 _write_npz(opened, path, members, space)
             else:
@@ -190,7 +193,7 @@ def export(
                 _write_landmarks(opened, path, row, wanted)
         if plan and wanted.landmarks != NO_LANDMARKS:
             _write_if_other(Path(directory) / TOPOLOGY_FILE, _topology(opened))
-        return ExportResult(tuple(plan), len(rows) - len(good), forbidden, kept_out)
+        return ExportResult(tuple(plan), len(rows) - len(good), forbidden, kept_out, untimed)
     finally:
         if not isinstance(release, Release):
             opened.close()
@@ -446,8 +449,12 @@ def _colors(release: Release, row: int) -> NDArray[np.uint8] | None:
     return colors
 
 
-def _write_animation(release: Release, path: Path, rows: Sequence[int], wanted: Wanted) -> None:
-    """A sequence as one mesh, that of the frame whose texture it has, and a morph target for each other frame."""
+def _write_animation(release: Release, path: Path, rows: Sequence[int], wanted: Wanted) -> bool:
+    """A sequence as one mesh, that of the frame whose texture it has, and a morph target for each other frame.
+
+    Returns:
+        Whether the times that it is played at are known; a single frame is not played.
+    """
     from mimicme.pipeline.formats.meshio import glb_bytes
 
     shown = _textured(release, rows, wanted.texture_of)
@@ -482,6 +489,7 @@ def _write_animation(release: Release, path: Path, rows: Sequence[int], wanted: 
         animation=Animation(times, weights),
     )
     write_whole(path, content)
+    return known or len(rows) == 1
 
 
 def _textured(release: Release, rows: Sequence[int], which: str) -> int:
@@ -516,7 +524,7 @@ def _times(release: Release, rows: Sequence[int]) -> tuple[NDArray[np.float64], 
     times = (times - times[0]).astype(np.float32).astype(np.float64)
     if np.isfinite(times).all() and (np.diff(times) > 0).all():
         return times, True
-    return np.arange(len(rows)) / _PLAYED_AT, False
+    return np.arange(len(rows)) / PLAYED_AT, False
 
 
 def _landmarks_path(release: Release, path: Path, row: int, wanted: Wanted) -> Path:

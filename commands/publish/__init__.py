@@ -84,7 +84,8 @@ class Published:
     """What was published.
 
     Attributes:
-        release: the file.  version: as which.  subjects, frames: that it holds.
+        release: the file.  version: as which.  subjects: that it holds.  frames: that are registered.
+        rejected: frames that it holds with the reason alone.
         left_out: why, by subject.
         key, ledger: files that stay at home.
         messages: what a person should know.
@@ -94,6 +95,7 @@ class Published:
     version: str
     subjects: int
     frames: int
+    rejected: int
     left_out: Mapping[str, str]
     key: Path
     ledger: Path
@@ -196,7 +198,10 @@ def publish(
     except (OSError, OutputError) as error:
         remarks.append(f"That it was published could not be noted beside the release: {error}")
     messages = (*remarks, *_messages(facts, known, subjects, declared))
-    return Published(target, about.version, len(subjects), facts.frames, left_out, key_path, ledger, messages)
+    rejected = facts.frames - facts.ok
+    return Published(
+        target, about.version, len(subjects), facts.ok, rejected, left_out, key_path, ledger, messages
+    )
 
 
 def _check_folder(folder: Path) -> None:

@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mimicme.commands.withdraw.copies import Alias, find_copies
+from mimicme.commands.withdraw.copies import Alias, find_copies, packed_by
 from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.captures.who import person_key
 from mimicme.pipeline.checkpoint import Checkpoint
@@ -98,7 +98,9 @@ def withdraw(
     if key is not None:
         secret = key_of(key)
         alias = Alias(pseudonym(secret, name), key_mark(secret), key)
-    if path.is_dir():
+    left = path.is_dir()
+    around = path if left else packed_by(path)
+    if left:
         done, beside, release = withdraw_workspace(path, subject), path, path / "release.h5"
     else:
         about = _publication_of(path)
@@ -120,8 +122,9 @@ def withdraw(
         _withdraw_published(copy, called, pages)
         publication.note_withdrawal(release, called, Path(os.path.realpath(copy.parent)))
 
-    copies = find_copies(name, [beside], elsewhere, release, alias, take_out)
+    copies = find_copies(name, [beside], elsewhere, release, alias, take_out, around, left)
     messages = [*done.messages, *copies.messages, *_published_elsewhere(subject, release, elsewhere, key)]
+    messages += _not_looked_for(subject, path if left else None)
     if alias is not None:
         publication.note_withdrawal(release, alias.name)
     if key is not None and forget(ledger_of(key), name):
@@ -129,6 +132,24 @@ def withdraw(
             f"'{subject}' is out of the ledger {ledger_of(key)} too; the key alone still leads from the id."
         )
     return replace(done, stale=copies.stale, messages=tuple(messages))
+
+
+def _not_looked_for(subject: str, workspace: Path | None) -> tuple[str, str]:
+    """What `mimicme model` made, which nothing leads to from here.
+
+    Args:
+        workspace: that the subject was taken out of; None: it was a release.
+    """
+    quoted = shlex.quote(subject)
+    if workspace is None:
+        how = f"`mimicme withdraw MODEL {quoted}` marks one"
+    else:
+        how = f"`mimicme withdraw {shlex.quote(str(workspace))} {quoted} --also DIR` marks those in DIR"
+    return (
+        f"Models that `mimicme model build` wrote elsewhere still hold traces of '{subject}', and stay in use: {how}.",
+        f"What `mimicme model` wrote of '{subject}' (transfer, personal, project, fit), or out of a model that was "
+        "built from them (its samples, rigs and pictures), has their face, or traces of it: delete it by hand.",
+    )
 
 
 def _publication_of(path: Path) -> Publication | None:
@@ -325,11 +346,13 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
                 one.unlink(missing_ok=True)
             files += shards.remove_others(real, ())
             files.append(workspace.release)
+        reports = []
         for report in (workspace.report_folder, workspace.public_report_folder):
             if report.is_dir():
                 # its pictures and tables are of everyone together; `mimicme report` makes it again
                 files += [p for p in sorted(report.rglob("*")) if p.is_file()]
                 shutil.rmtree(report)
+                reports.append(f"'{report}'")
     to_make_again = _corpus_stages_in_workspace(workspace)
     elsewhere = "Releases that were written elsewhere (--output, copies) still hold"
     packed_again = (
@@ -344,6 +367,7 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
             if damage
             else []
         ),
+        *([_reports_gone(workspace, reports)] if reports else []),
         f"The raw captures of '{subject}' and its row in the table of subjects are still where they were.",
         f"Pages that `mimicme view --output` wrote of '{subject}' show their face: delete them by hand.",
         f"Reports that `mimicme report --output` wrote elsewhere show '{subject}' too: write each again with the same "
@@ -354,6 +378,11 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
         *_mentions(workspace, name),
     )
     return Withdrawal(gone.sequences, gone.frames, tuple(files), messages=messages)
+
+
+def _reports_gone(workspace: Workspace, reports: Sequence[str]) -> str:
+    again = f"`mimicme report {shlex.quote(str(workspace.root))}` (`--for-others`: the one without anybody)"
+    return f"The report in {' and '.join(reports)} showed everyone together, and is deleted: {again} makes it again."
 
 
 def _in_release(path: Path, subject: str) -> bool:

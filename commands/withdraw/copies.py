@@ -1,25 +1,29 @@
-"""What else holds somebody who withdraws: models that were built from them, releases and exports beside or elsewhere.
+"""What else holds somebody who withdraws: models that were built from them, workspaces, releases and exports beside or
+elsewhere.
 
 A model cannot forget one person, so it is marked stale and no command uses it any more.  From a published folder that
-was named the person is taken out.  Other releases, and exports, are named and left: what was given away, or lies where
-nobody said it may be changed, is a person's to delete.
+was named the person is taken out.  Workspaces, other releases, and exports, are named and left: what was given away, or
+lies where nobody said it may be changed, is a person's to delete.  Of a workspace its release and checkpoints are not
+told one by one: it would make them again.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 
+from mimicme.commands.withdraw.workspaces import Held, command, held_by, workspaces_in
 from mimicme.pipeline.captures.layouts import safe_name
-from mimicme.pipeline.errors import CheckpointError, ReleaseError, UsageError
+from mimicme.pipeline.errors import CheckpointError, MimicmeError, ReleaseError, UsageError
 from mimicme.pipeline.model_file import is_model, mark_stale, read_model
 from mimicme.pipeline.privacy.names_in import is_in
 from mimicme.pipeline.release import Release, publication
+from mimicme.pipeline.workspace.beside import workspace_beside
 
 _MOST = 20  # exports that are named one by one
 
@@ -57,6 +61,8 @@ def find_copies(
     but: Path,
     alias: Alias | None,
     take_out: Callable[[Path, str], None],
+    around: Path | None = None,
+    left: bool = False,
 ) -> Copies:
     """Look for what else holds a subject, mark models stale, and take it out of published folders.
 
@@ -66,6 +72,8 @@ def find_copies(
         elsewhere: files, and folders that are looked through with all below them.
         but: the release that the subject is taken out of.
         take_out: of the published release, a file in `elsewhere`, the subject of this name.
+        around: the workspace that the subject is taken out of, or that packs the release `but`.
+        left: they are taken out of that workspace: nothing is said of it.
 
     Raises:
         UsageError: one of `elsewhere` is not there.
@@ -77,6 +85,15 @@ def find_copies(
     said: list[str] = []
     names = [subject, *([alias.name] if alias is not None else [])]
     named = {os.path.realpath(path) for path in _files((), elsewhere)}
+    mine = None if around is None else os.path.realpath(around)
+    looked = workspaces_in(elsewhere)
+    if around is not None and (
+        elsewhere or not left
+    ):  # of which nothing is said, where nothing is looked through
+        looked.append(around)
+    roots = {os.path.realpath(root): root for root in looked}
+    held = [held_by(root, subject, left and real == mine) for real, root in sorted(roots.items())]
+    said += [one.message for one in held if one.message]
     for path in _files(beside, elsewhere):
         if os.path.realpath(path) == os.path.realpath(but) or not path.exists():  # a shard, gone by now
             continue
@@ -84,11 +101,16 @@ def find_copies(
             for name in names:
                 said += _model(path, name, stale)
         elif _is_release(path):
-            said += _release(path, subject, alias, take_out if os.path.realpath(path) in named else None)
-    exported = list(dict.fromkeys(path for name in names for path in _exports(elsewhere, name)))
-    said += [
-        f"'{path}' is named after '{subject}': an export or a copy; delete it." for path in exported[:_MOST]
-    ]
+            said += _release(
+                path, subject, alias, take_out if os.path.realpath(path) in named else None, roots
+            )
+    exported = list(dict.fromkeys(path for name in names for path in _exports(elsewhere, name, held)))
+    for path in exported[:_MOST]:
+        root = next((one.root for one in held if one.captured(path)), None)
+        what = (
+            "an export or a copy; delete it" if root is None else f"raw captures, of the workspace '{root}'"
+        )
+        said.append(f"'{path}' is named after '{subject}': {what}.")
     if len(exported) > _MOST:
         said.append(f"So are {len(exported) - _MOST} more files and folders there.")
     return Copies(tuple(stale), tuple(said))
@@ -126,8 +148,17 @@ def _is_release(path: Path) -> bool:
 
 
 def _release(
-    path: Path, subject: str, alias: Alias | None, take_out: Callable[[Path, str], None] | None
+    path: Path,
+    subject: str,
+    alias: Alias | None,
+    take_out: Callable[[Path, str], None] | None,
+    told: Collection[str] = (),
 ) -> list[str]:
+    """What to say of a release, or what was done with it.
+
+    Args:
+        told: real paths of workspaces of which it is said already that they hold the subject.
+    """
     try:
         with Release(path) as release:
             people = set(release.subjects)
@@ -147,6 +178,12 @@ def _release(
     if about is not None and take_out is not None:
         take_out(path, name)
         return [f"'{name}' is gone from the published release '{path}' too, and its pages are made again."]
+    if about is None and (root := packed_by(path)) is not None:
+        if os.path.realpath(root) in told:
+            return []
+        return [
+            f"The release '{path}' holds '{name}' too, and its workspace would pack them again: {command(root, name)}."
+        ]
     key = f" --key {shlex.quote(str(alias.key))}" if alias is not None and name == alias.name else ""
     return [
         f"The release '{path}' holds '{name}' too: "
@@ -154,12 +191,27 @@ def _release(
     ]
 
 
-def _exports(elsewhere: Iterable[Path], subject: str) -> Iterator[Path]:
-    """Files and folders named after the subject; what lies in one that is named so is not listed again."""
+def packed_by(path: Path) -> Path | None:
+    """The folder of the workspace that packs a release; None: none does."""
+    real = Path(os.path.realpath(path))
+    try:
+        workspace = workspace_beside(path)
+    except MimicmeError:  # its settings cannot be read: its release is what it always was
+        return path.parent if real.name == "release.h5" else None
+    if workspace is None or real != Path(os.path.realpath(workspace.release)):
+        return None
+    return path.parent if os.path.samefile(path.parent, workspace.root) else workspace.root
+
+
+def _exports(elsewhere: Iterable[Path], subject: str, held: Sequence[Held] = ()) -> Iterator[Path]:
+    """Files and folders named after the subject, but what a withdrawal from a workspace takes out; what lies in one
+    that is named so is not listed again."""
     name = safe_name(subject)
     for root in (p for p in elsewhere if p.is_dir()):
         for folder, folders, files in os.walk(root):
             mine = sorted(one for one in folders if is_in(name, one))
-            yield from (Path(folder, one) for one in mine)
             folders[:] = sorted(set(folders) - set(mine))
-            yield from (Path(folder, one) for one in sorted(files) if is_in(name, one))
+            named = (
+                Path(folder, one) for one in [*mine, *(one for one in sorted(files) if is_in(name, one))]
+            )
+            yield from (path for path in named if not any(one.takes_out(path) for one in held))

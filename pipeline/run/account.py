@@ -105,9 +105,11 @@ class Account:
             item_state = next(
                 s for (n, _), s in plan.states.items() if n == stage.name and s.state == "blocked"
             )
+            makes = plan.workspace.command("run", "--until", self.chosen[-1].name)
+            failed = plan.workspace.command("status", "--failed")
             raise UsageError(
                 f"{stage.name} cannot run: {item_state.reason}",
-                todo="`mimicme run` makes what is missing; `mimicme status --failed` says what failed.",
+                todo=f"`{makes}` makes what is missing, and this; `{failed}` says what failed.",
             )
 
     def _newly_waiting(self, plan: Plan, stage: Stage, result: StageResult) -> tuple[int, int]:

@@ -269,6 +269,22 @@ class Workspace:
         """
         return catalogues.build(self.captures.root, self._declared.own.captures.layout).captured
 
+    def captured_files(self, subject: str) -> tuple[Path, ...]:
+        """A subject's raw captures, whatever their consent, and whether or not they have withdrawn; none where the
+        folder of captures is not there.
+
+        Args:
+            subject: its id.
+
+        Raises:
+            InputError, ConfigError: see `catalogue.build`.
+        """
+        if not self.captures.root.is_dir():
+            return ()
+        found = catalogues.build(self.captures.root, self._declared.own.captures.layout)
+        mine = [one for one in found.sequences if one.item.subject == safe_name(subject)]
+        return tuple(path for one in mine for frame in one.frames for path in (frame.path, *frame.duplicates))
+
     def refused(self, subjects: Iterable[str]) -> dict[str, str]:
         """Who of some subjects is kept out by the table as it is now, and why; the captures are not looked for.
 

@@ -427,7 +427,9 @@ def test_frames_without_texture_or_amount(tmp_path: Path) -> None:
 
 
 def test_an_animation_says_what_it_is(moving: Path, tmp_path: Path) -> None:
-    (path,) = export(moving, tmp_path, "glb", animation=True, frames=[10, 12, 13]).files
+    done = export(moving, tmp_path, "glb", animation=True, frames=[10, 12, 13])
+    assert done.untimed == 0
+    (path,) = done.files
     tree = Glb(path).tree
     assert (
         tree["nodes"][0]["name"] == tree["meshes"][0]["name"] == tree["animations"][0]["name"] == "P01/smile"
@@ -455,15 +457,19 @@ def test_unknown_times_are_said(tmp_path: Path) -> None:
     nan = float("nan")
     for k, times in enumerate([(nan,) * 4, (0.0, 0.1, 0.1, 0.2)]):
         path = known.written(tmp_path / f"{k}.h5", known.face(), times=times)
-        (file,) = export(path, tmp_path / str(k), "glb", animation=True).files
-        said = Glb(file).tree["nodes"][0]["extras"]
+        done = export(path, tmp_path / str(k), "glb", animation=True)
+        assert done.untimed == 1
+        said = Glb(done.files[0]).tree["nodes"][0]["extras"]
         assert said["times_s"] == pytest.approx([0, 0.04, 0.08, 0.12])
         assert said["times_known"] is False
+    command = ("export", tmp_path / "0.h5", tmp_path / "played", "--format", "glb", "--animation")
+    assert "1 animation plays 25 frames a second, which nobody said" in mimicme_here(*command).stdout
 
 
 def test_one_frame_is_no_animation(moving: Path, tmp_path: Path) -> None:
-    (path,) = export(moving, tmp_path, "glb", animation=True, frames=[11]).files
-    tree = Glb(path).tree
+    done = export(moving, tmp_path, "glb", animation=True, frames=[11])
+    assert done.untimed == 0
+    tree = Glb(done.files[0]).tree
     assert "animations" not in tree
     assert "targets" not in tree["meshes"][0]["primitives"][0]
 

@@ -183,3 +183,9 @@ def test_captures_that_the_sample_has_none_of_are_told(fake: ModuleType, tmp_pat
     assert "33% of the frames have files more than 3 times as large" in line
     told = plan(Workspace.open(workspace.root), fake.STAGES, 10, jobs=0)
     assert not any("mixed" in line for line in told.remarks)
+
+
+def test_the_readme_says_that_a_sample_is_worked(repository: Path) -> None:
+    """Somebody who only wants to know how long it takes would wonder why the machine is busy for minutes."""
+    (line,) = [one for one in (repository / "README.md").read_text().splitlines() if "mimicme plan ws" in one]
+    assert "works a sample" in line

@@ -34,6 +34,7 @@ from mimicme.pipeline.items import Item
 from mimicme.pipeline.privacy.pseudonyms import pseudonyms, read_ledger, sequence_names
 from mimicme.pipeline.release import Release, digest, guard, publication, shards
 from mimicme.pipeline.release.frames import ReleaseFrames
+from mimicme.pipeline.release.layout import OK
 from mimicme.pipeline.release.permitted import COLUMNS
 
 TITLE = Title("Faces & More", ("Müller, Änne", "A Lab"), "1.0", "", "CC-BY-NC-4.0", "Faces of {six} people.")
@@ -94,7 +95,7 @@ def test_who_refuses_since_the_release_was_packed_is_left_out(lab: Path, tmp_pat
 def test_nobodys_id_is_in_it(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     done = publish(source, folder, TITLE)
-    assert (done.subjects, done.frames) == (4, 20)
+    assert (done.subjects, done.frames, done.rejected) == (4, 20, 0)
     assert list(done.left_out) == ["dora"] and "no plain yes" in done.left_out["dora"]
     assert [f for f in verify(folder / "release.h5", every_image=True) if f.level == "error"] == []
     for person in PEOPLE:
@@ -562,9 +563,27 @@ def test_the_scheme_of_shards_is_kept(fakes: ModuleType, tmp_path: Path) -> None
 def test_the_command_line(source: Path, tmp_path: Path) -> None:
     command = ("publish", source, tmp_path / "out", "--title", "Faces", "--author", "Doe, Jane")
     done = mimicme_here(*command)
-    assert "4 subjects with 20 frames under pseudonyms" in done.stdout and "verified" in done.stdout
+    assert (
+        "4 subjects with 20 registered frames under pseudonyms" in done.stdout and "verified" in done.stdout
+    )
     assert "'dora' is left out" in done.stderr
     assert "--shard" in mimicme_here(*command, "--shard", "many", code=2).stderr
+
+
+def test_a_rejected_frame_is_not_counted_as_a_registered_one(fakes: ModuleType, tmp_path: Path) -> None:
+    """The command and the README that it writes say one number."""
+    home = tmp_path / "home" / "release.h5"
+    fakes.packed(
+        home, fakes.inputs(tmp_path / "made"), parse_subjects(b"subject,consent\nS001,yes\nS002,yes\n")
+    )
+    with Release(home) as release:
+        ok, rejected = (
+            int(n) for n in ((release.index["status"] == OK).sum(), (release.index["status"] != OK).sum())
+        )
+    assert ok and rejected
+    said = mimicme_here("publish", home, tmp_path / "out", "--title", "Faces", "--author", "Doe, Jane").stdout
+    assert f"2 subjects with {ok} registered frames ({rejected} more rejected) under pseudonyms" in said
+    assert f"{ok} registered frames" in " ".join((tmp_path / "out" / "README.md").read_text().split())
 
 
 # -- splits and names

@@ -534,3 +534,76 @@ def test_withdrawing_from_a_model_marks_it(modelled: Path) -> None:
 def test_a_place_that_is_not_there_is_no_place_without_copies(modelled: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not there"):
         withdraw(modelled, "S001", [tmp_path / "nowhere"])
+
+
+def test_models_elsewhere_and_what_models_made_are_said(workspace: Workspace, path: Path) -> None:
+    said = withdraw(workspace.root, "S001").messages
+    (models,) = [m for m in said if "Models that `mimicme model build` wrote elsewhere" in m]
+    assert f"`mimicme withdraw {workspace.root} S001 --also DIR` marks those" in models
+    (made,) = [m for m in said if "transfer, personal" in m]
+    assert "samples" in made and "delete it by hand" in made
+    (models,) = [m for m in withdraw(path, "S001").messages if "model build` wrote elsewhere" in m]
+    assert "`mimicme withdraw MODEL S001` marks one" in models  # the release does not know them any more
+
+
+def test_reports_that_are_deleted_are_named(workspace: Workspace) -> None:
+    folders = [workspace.report_folder, workspace.public_report_folder]
+    (report,) = [
+        m for m in withdraw_workspace(workspace.root, "S001").messages if m.startswith("The report in")
+    ]
+    assert all(f"'{folder}'" in report for folder in folders) and "deleted" in report
+    assert not any(m.startswith("The report in") for m in withdraw_workspace(workspace.root, "S001").messages)
+
+
+@pytest.fixture
+def second(fakes: ModuleType, workspace: Workspace, tmp_path: Path) -> Workspace:
+    """Another workspace of the same captures, with a shard of each subject."""
+    root = tmp_path / "ws 2"
+    captures = workspace.captures.root
+    made = Workspace.create(
+        root, captures=captures, layout="{subject}/{sequence}/{frame}.obj", template="menpo3d"
+    )
+    fakes.packed(made.release, fakes.inputs(root), shard="subject")
+    made.report_folder.mkdir()
+    (made.report_folder / "S001.html").write_text("S001")
+    (root / "exported" / "S001").mkdir(parents=True)
+    return made
+
+
+def test_of_another_workspace_the_workspace_is_named(
+    workspace: Workspace, second: Workspace, tmp_path: Path
+) -> None:
+    """Taken out of its release alone they would be back with its next run."""
+    said = [m for m in withdraw(workspace.root, "S001", [tmp_path]).messages if str(second.root) in m]
+    advice = f"`mimicme withdraw '{second.root}' S001`"
+    assert len(said) == 2 and advice in said[0]
+    assert said[1].startswith(f"'{second.root / 'exported' / 'S001'}' is named after")
+    (alone,) = [m for m in withdraw(workspace.root, "S001", [second.release]).messages if "ws 2" in m]
+    assert advice in alone
+    withdraw(second.root, "S001")
+    said = [m for m in withdraw(workspace.root, "S001", [tmp_path]).messages if str(second.root) in m]
+    assert len(said) == 1 and "exported" in said[0]
+
+
+def test_raw_captures_are_no_export(workspace: Workspace, tmp_path: Path) -> None:
+    for target in (workspace.release, workspace.root):
+        said = withdraw(target, "S001", [tmp_path]).messages
+        assert not [m for m in said if "an export or a copy" in m]
+        mine = f"'{workspace.captures.root / 'S001'}' is named after 'S001': raw captures, of the workspace"
+        assert len([m for m in said if m.startswith(mine)]) == 1
+
+
+def test_a_release_that_a_workspace_packs_leads_to_it(workspace: Workspace, path: Path) -> None:
+    said = withdraw(workspace.release, "S001").messages
+    (back,) = [m for m in said if "its next run would pack them again" in m]
+    assert f"`mimicme withdraw {workspace.root} S001`" in back
+    assert not [m for m in withdraw(path, "S001").messages if "next run" in m]
+
+
+def test_a_workspace_that_cannot_be_read_may_hold_the_subject(
+    workspace: Workspace, second: Workspace, tmp_path: Path
+) -> None:
+    (second.root / "mimicme.toml").write_text("[captures\n")
+    said = [m for m in withdraw(workspace.root, "S001", [tmp_path]).messages if str(second.root) in m]
+    assert said[0].startswith(f"The workspace '{second.root}' cannot be read, and may hold 'S001'")
+    assert not [m for m in said if "an export or a copy" in m]

@@ -266,8 +266,9 @@ def test_only_from_any_stage_on(make, fake, options, expected):
 
 def test_a_stage_alone_does_not_build_on_what_is_out_of_date(make, fake):
     workspace = make()
-    with pytest.raises(UsageError, match="fit cannot run: 'read' is not made yet"):
+    with pytest.raises(UsageError, match="fit cannot run: 'read' is not made yet") as refused:
         go(workspace, fake, first="fit", last="fit")
+    assert f"`mimicme run {workspace.root} --until fit`" in str(refused.value)
     go(workspace, fake)
     with pytest.raises(UsageError, match="'read' is out of date"):
         go(workspace, fake, first="fit", last="fit", sets=["read.scale=2"])
