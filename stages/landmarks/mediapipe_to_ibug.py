@@ -146,8 +146,8 @@ def plausible_offsets(learnt: Floats, default: Floats, painted: bool = True) -> 
     for group in ("left_eye", "right_eye"):
         if not painted:
             reach[GROUPS[group]], slack[GROUPS[group]] = 1.7, 2.0
-    # beside them a ray falls into the nostril, on one side sooner than on the other: of two preparations of the embedded
-    # template one has them 0.1 mm from each other's mirror image (0.8 bare), the other 2.3 mm (2.9 bare)
+    # beside them a ray falls into the nostril, on one side sooner than on the other: of two preparations of the
+    # embedded template one has them 0.1 mm from each other's mirror image (0.8 bare), the other 2.3 mm (2.9 bare)
     slack[_SILLS] = 2.0
     weight = np.clip((_IMPLAUSIBLE_MM * reach - far) / ((_IMPLAUSIBLE_MM - _PLAUSIBLE_MM) * reach), 0, 1)
     weight *= np.clip((_UNEVEN_MM - uneven / slack) / (_UNEVEN_MM - _EVEN_MM), 0, 1)
@@ -161,7 +161,7 @@ def plausible_offsets(learnt: Floats, default: Floats, painted: bool = True) -> 
     for brow in ("left_eyebrow", "right_eyebrow"):
         # a brow is one line: offsets of some of its points alone would move these along it, and a painted brow is
         # rounder than people's.  Of the embedded template, bare, the outer end is 11 mm from the default, which is
-        # implausible, and the rest 7 to 9 mm: that alone moved by up to 2.5 mm along the brow.
+        # implausible, and the rest 7 to 9 mm: these alone would move by 2 to 5 mm.
         weight[GROUPS[brow]] = weight[GROUPS[brow]].min()
     weight[GROUPS["jaw"]] = 0  # it lies wherever the outline of a picture happens to be
     return default + weight[:, None] * difference
