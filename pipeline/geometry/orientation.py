@@ -15,7 +15,8 @@ file, faces the side that the front half faces, and lies behind it.
 
 Views that nobody merged lie upon each other where several cameras saw the skin, and there the outer hides the front of
 the inner.  So a ray goes on through a patch that lies close before or behind the one it leaves and is wound as that is:
-the two are one wall.
+the two are one wall.  A view that a file winds against the others lies upon them as the back of an ear does upon its
+front: it is no layer, and about half of the two may stay as they are wound.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ class Oriented:
         turned: (t,) which were turned.
         certainty: 0 to 1, how much more often rays leave the scan from the front than from the back, over its area;
             small where front and back look alike, as of a flat piece.
-        layers: share of the scan's area before or behind which a further layer of the same wall lies, at least `APART`.
+        layers: share of the scan's area before or behind which a further layer of the same wall lies, at least `APART`;
+            layers that the file winds against each other are not told from the two sides of a plate, and not counted.
         layers_apart: median distance between these, in the mesh's unit; 0 without any.
     """
 

@@ -121,10 +121,12 @@ class Baked(NamedTuple):
 
 
 class FillSource(NamedTuple):
-    """The texture (size, size, 3) and coverage (size, size) of another frame, from which holes are filled."""
+    """The texture (size, size, 3) and coverage (size, size) of another frame, from which holes are filled; and (V,)
+    `hollows.opened` of its mesh, None: as if its lips were closed."""
 
     texture: Pixels
     coverage: Pixels
+    opened: Floats | None = None
 
 
 def bake(
@@ -162,6 +164,7 @@ def bake_source(
     skin: NDArray[np.uint8] | None = None,
     bearded: Floats | None = None,
     beyond: Floats | None = None,
+    canonical: Floats | None = None,
 ) -> Baked:
     """Bake one frame whose scan is ready; arguments as of `bake`, and
 
@@ -173,6 +176,8 @@ def bake_source(
             maps show the registered surface there.  By default nowhere.
         beyond: (V,) 0 in the face, 1 where hair, a cap or clothes may be: a beard that goes on there is baked
             (`beard.below_the_jaw`), and nothing is filled from rests of hair (`rests_of_hair`).  By default neither.
+        canonical: (V, 3) `vertices` as the template lies, for what comes to light in its mouth (`hollows.opened`).  By
+            default the scan lies so.
     """
     size = settings.size
     registered, beard = vertices, None
@@ -204,7 +209,8 @@ def bake_source(
         if settings.even_lighting:
             picture, light = without_shading(picture, mask, vertices, template)
         if settings.fill:
-            _fill(picture, mask > 0, settings, template, fill_source, beyond, registered)
+            lying = registered if canonical is None else canonical
+            _fill(picture, mask > 0, settings, template, fill_source, beyond, lying)
     return Baked(picture, mask, np.count_nonzero(mask) / max(total, 1), light)
 
 
@@ -399,6 +405,8 @@ def _fill(
 ) -> None:
     """Fill what is not known, in place: from the fill source, or from the face's other side and smoothly from around.
 
+    Where the frame's lips, of its mesh `vertices` (V, 3) as the template lies, are open, see `hollows.fill_opened`.
+
     Strands that are left beside hair would be spread over temples and neck: nothing is filled from them.
 
     What the fill source does not show either it has been filled with itself: a person's ear that nobody sees is then
@@ -409,7 +417,8 @@ def _fill(
         both = fill_from(picture, known, fill_source.texture, fill_source.coverage > 0)
         fill_from(picture, both, fill_source.texture, np.ones_like(known))
         if vertices is not None:
-            fill_opened(picture, known, template, vertices)
+            lent = fill_source.coverage > 0
+            fill_opened(picture, known, template, vertices, lent, fill_source.opened)
         return
     sources = known if beyond is None else _to_fill_from(picture, known, beyond, template)
     seen = known

@@ -98,25 +98,49 @@ def darken(picture: Pixels, filled: Bools, template: Template) -> None:
     here[rows, row_columns] = np.rint(here[rows, row_columns] * drawn[rows, row_columns, None])
 
 
-def fill_opened(picture: Pixels, known: Bools, template: Template, vertices: Floats) -> None:
-    """Fill what a frame does not show of the inside of its lips, in place, where these are more open than the
-    template's.
+def opened(template: Template, vertices: Floats) -> Floats | None:
+    """(V,) as `shades`, of a mesh (V, 3) mm whose lips may be more open than the template's; never darker than those.
 
-    Another frame's texture says nothing of it: between closed lips it was in the dark, or the other lip.
-
-    Args:
-        picture: (size, size, 3); known: (size, size) what the frame shows; vertices: (V, 3) its mesh, mm.
+    The mesh has to lie as the template does: the sky is looked at in a few directions, and turned against these a mouth
+    that is closed alike would seem to open.
     """
     closed = shades(template)
-    if closed is None or not known.any():
-        return
+    if closed is None:
+        return None
     there: Bools = np.asarray(np.isfinite(vertices).all(axis=1))
     within = np.flatnonzero((closed < 1) & there & _of_mouth(TemplateKey(template)))
     if not len(within):
-        return
+        return closed
     seen = sky_visibility(vertices, template.faces[there[template.faces].all(axis=1)], within)
     shade = closed.copy()
     shade[within] = np.maximum(closed[within], np.clip(seen / OPEN, DARKEST, 1))
+    return shade
+
+
+def fill_opened(
+    picture: Pixels,
+    known: Bools,
+    template: Template,
+    vertices: Floats,
+    lent: Bools | None = None,
+    lender: Floats | None = None,
+) -> None:
+    """Fill what a frame does not show of the inside of its lips, in place, where these are more open than the
+    template's.
+
+    Another frame's texture says nothing of it while its lips are closed: what it has there was in the dark, or is the
+    other lip.  What it shows between lips that are open stays.  Where the rows of the mouth show nothing of the frame,
+    as where its lower face is covered, there is nothing to fill from, and all stays.
+
+    Args:
+        picture: (size, size, 3); known: (size, size) what the frame shows; vertices: (V, 3) its mesh, mm, as the
+            template lies, see `opened`.
+        lent: (size, size) what the other frame shows; lender: (V,) `opened` of its mesh; by default its lips are
+            closed.
+    """
+    closed, shade = shades(template), opened(template, vertices)
+    if closed is None or shade is None:
+        return
     more = shade > closed + COMES_TO_LIGHT
     changed: Bools = np.any(more[template.faces], axis=1)
     if not changed.any():
@@ -125,8 +149,11 @@ def fill_opened(picture: Pixels, known: Bools, template: Template, vertices: Flo
     # nothing changes outside these rows, and what is filled is filled from near by
     first, end = _rows(template, changed, size)
     here, shown = picture[first:end], np.ascontiguousarray(known[first:end])
+    if not shown.any():
+        return
+    photographed = None if lent is None or lender is None else lent[first:end].ravel()
     factor, inside = np.zeros(here.shape[0] * size, np.float32), np.zeros(here.shape[0] * size, bool)
-    columns = np.stack([shade, closed], axis=1).astype(np.float32)
+    columns = np.stack([shade, closed, closed if lender is None else lender], axis=1).astype(np.float32)
     for raster in bands(template, size, range(first, end)):
         at = raster.texels.astype(np.int64) + (raster.first_row - first) * size
         mine = np.flatnonzero((at >= 0) & (at < len(factor)))
@@ -134,6 +161,8 @@ def fill_opened(picture: Pixels, known: Bools, template: Template, vertices: Flo
         some = mine[changed[raster.triangles[mine]]]
         values = at_texels(template, raster.triangles[some], raster.weights[some], columns)
         opens = values[:, 0] > values[:, 1] + COMES_TO_LIGHT
+        if photographed is not None:
+            opens &= ~(photographed[at[some]] & (values[:, 2] > values[:, 1] + COMES_TO_LIGHT))
         factor[at[some[opens]]] = values[opens, 0]
     drawn = factor.reshape(-1, size)
     beside = opencv().dilate(drawn, np.ones((2 * GUTTER + 1, 2 * GUTTER + 1), np.uint8))

@@ -3,7 +3,8 @@
 Reads: ingest (scans, images), refine (vertices, pose, gain); for sequences other than the subject's neutral, this
 stage's checkpoint of the neutral, whose texture fills what this sequence's scans do not show.
 Writes: per frame `texture` and `coverage` (encoded bytes), and the maps that `maps` names (16-bit PNG; what their
-numbers mean: attrs <map>_unit, <map>_value_scale, <map>_value_offset); attrs texture_format, texture_size;
+numbers mean: attrs <map>_unit, <map>_value_scale, <map>_value_offset); of the neutral's frames `opened`, which says
+whether their lips are open (`pipeline/texture/hollows.py`); attrs texture_format, texture_size;
 quality/coverage, texture_contrast, skin_share and eye_skin_share, on request gain_red, gain_green, gain_blue and
 light_0 to light_8. A frame whose scan carries no image that can be read gets its texture from the scan's vertex
 colours, and the note `vertex-colours`; without these it keeps its row, gets the note `no-texture`, no texture, and a
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import ConfigError, FrameRejected
 from mimicme.pipeline.formats.image import Pixels
 from mimicme.pipeline.formats.map_coding import MAPS
@@ -30,6 +32,7 @@ from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.stage import Stage, Task
 from mimicme.pipeline.template import TemplateKey
 from mimicme.pipeline.texture.baking import Baked, FillSource, TextureOptions, bake_source, open_source
+from mimicme.pipeline.texture.hollows import opened
 from mimicme.pipeline.texture.raster import MAX_SIZE
 from mimicme.stages.bake.checkpoint import COVERAGE, TEXTURE, BakeCheckpoint, BakeWriter
 from mimicme.stages.bake.skin import Skin, notes
@@ -139,6 +142,7 @@ class _SequenceBaker:
         self.skin = _skin(TemplateKey(self.template))
         self.out, self.ingest, self.registered, self.refined = out, ingest, registered, refined
         self.fill_source = _fill_source(task)
+        self.lends = task.neutral is None and self.settings.fill and self.settings.neutral_fill
         self.codings = {
             name: coding(name, self.template, self.settings.max_distance_mm)
             for name in self.settings.map_names
@@ -201,8 +205,17 @@ class _SequenceBaker:
                 skin,
                 self.skin.bearded,
                 self.skin.beyond,
+                vertices,
             )
+            if colored:
+                self._lend(row, vertices)
         return baked, maps, colored
+
+    def _lend(self, row: int, vertices: Floats) -> None:
+        """Write what frames of the subject have to know of one that may lend them its texture: whether its lips are
+        open."""
+        if self.lends and (shade := opened(self.template, vertices)) is not None:
+            self.writer.opened(row, shade)
 
     def put(self, row: int, baked: Baked, maps: SurfaceMaps | None, colored: bool) -> None:
         """Write what `bake` made."""
@@ -245,6 +258,7 @@ def _fill_source(task: Task[BakeSettings]) -> FillSource | None:
         return FillSource(
             decode(neutral.image_bytes(best, TEXTURE), pixels),
             decode_gray(neutral.image_bytes(best, COVERAGE), pixels),
+            neutral.opened(best),
         )
 
 

@@ -2,6 +2,7 @@
 
 frames/<row>/texture    encoded image, in the format of attrs texture_format; absent where a frame has no colour
 frames/<row>/coverage   PNG, 255 where the scan was seen
+frames/<row>/opened     (V,) f4, of a neutral with colour: how bright its hollows are, `hollows.opened`
 frames/<row>/normal, position, displacement     16-bit PNG, what `maps` asked for (formats/map_coding.py)
 quality/coverage, texture_contrast, skin_share, eye_skin_share, gain_red, gain_green, gain_blue, light_0 ... (F,) f4
 attrs                   texture_format, texture_size; <map>_unit, <map>_value_scale, <map>_value_offset
@@ -16,13 +17,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.checkpoint import QUALITY, Checkpoint
 from mimicme.pipeline.formats.map_coding import MAPS, Coding, read_coding, write_coding
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import CheckpointWriter
 
-TEXTURE, COVERAGE = "texture", "coverage"
+TEXTURE, COVERAGE, OPENED = "texture", "coverage", "opened"
 CONTRAST, SKIN, EYE_SKIN = "texture_contrast", "skin_share", "eye_skin_share"
 _FORMAT, _SIZE = "texture_format", "texture_size"
 _COLOURS = ("red", "green", "blue")
@@ -73,6 +75,10 @@ class BakeCheckpoint(Checkpoint):
         """Bytes of an encoded image, without reading it; 0 when there is none."""
         return int(self[f"frames/{row:06d}/{name}"].size) if self.has(row, name) else 0
 
+    def opened(self, row: int) -> Floats | None:
+        """(V,) `hollows.opened` of one frame's mesh; None where it was not written, as of frames that lend nothing."""
+        return np.asarray(self.get(row, OPENED), np.float64) if self.has(row, OPENED) else None
+
     def covered(self, row: int) -> float:
         """Share of the texture that the scan covers."""
         return float(self[f"{QUALITY}/{COVERAGE}"][row])
@@ -109,6 +115,10 @@ class BakeWriter:
     def image(self, row: int, name: str, encoded: bytes) -> None:
         """Write an encoded image of one frame: `TEXTURE`, `COVERAGE` or one of `MAPS`."""
         self._out.put(row, name, np.frombuffer(encoded, np.uint8))
+
+    def opened(self, row: int, shade: Floats) -> None:
+        """Write (V,) `hollows.opened` of one frame's mesh."""
+        self._out.put(row, OPENED, shade.astype(np.float32), "1")
 
     def covered(self, row: int, share: float) -> None:
         self._coverage[row] = share

@@ -214,7 +214,9 @@ class Finder:
         with frame_numerics():
             try:
                 found = self._detector.detect(scan, image, near)
-                if image is None or near is not None or not _on_its_head(found):
+                # a head that stood on its head in the frame before does so in this one: nothing is new
+                lay = near is not None and near[1, 1] < 0
+                if image is None or lay or not _on_its_head(found):
                     return found
                 return self._by_the_surface(ingest, row, scan, image, found)
             except FrameRejected as error:

@@ -135,13 +135,12 @@ class FaceFinder:
             pose: (4, 4) about where the head is.
             sure: the half alone shows a face; else the whole has to show one clearly.
         """
-        for _ in range(MIDDLE_ROUNDS):
-            middle = middle_of(scene.surface, scene.centre, pose)
-            whole = Scene(completed(scene.mesh, scene.surface, scene.centre, middle), image)
-            view = detect_points(whole, head_camera(middle), self.networks)
+        whole, view = self._whole_face(scene, image, pose)
+        for _ in range(MIDDLE_ROUNDS - 1):
             # of a whole the networks see more, but its middle is where it was completed: the scan's own points say more
             own = scene.surface.distance(view.points - scene.centre) < RIM_MM
             pose = head_pose(view.points, np.where(own, 0.02 + view.cosine**2, LEAST_TRUST))
+            whole, view = self._whole_face(scene, image, pose)
         found = refine_pose(whole, view, self.networks, rounds=1)
         if found is not None and not sure and found.view.presence <= SURE_PRESENCE:
             return None
@@ -149,6 +148,12 @@ class FaceFinder:
         if seen is None or np.median(seen[0].spread) > FACE_SPREAD_MM:
             return None
         return on_scan_itself(landmarks_on_scan(whole, *seen, self.to_ibug, self.chin), scene)
+
+    def _whole_face(self, scene: Scene, image: NDArray[np.uint8] | None, pose: Floats) -> tuple[Scene, View]:
+        """Half a face completed about its middle, which is searched for near a pose (4, 4); and its frontal view."""
+        middle = middle_of(scene.surface, scene.centre, pose)
+        whole = Scene(completed(scene.mesh, scene.surface, scene.centre, middle), image)
+        return whole, detect_points(whole, head_camera(middle), self.networks)
 
     def _no_face(self, scan: Mesh, image: NDArray[np.uint8] | None) -> FrameRejected:
         """The rejection; before that the scan is looked at the other way round, from where its triangles are backs."""

@@ -146,7 +146,9 @@ def plausible_offsets(learnt: Floats, default: Floats, painted: bool = True) -> 
     for group in ("left_eye", "right_eye"):
         if not painted:
             reach[GROUPS[group]], slack[GROUPS[group]] = 1.7, 2.0
-    slack[_SILLS] = 2.0  # beside them a ray falls into the nostril, on one side sooner than on the other
+    # beside them a ray falls into the nostril, on one side sooner than on the other: of two preparations of the
+    # embedded template one has them 0.1 mm from each other's mirror image (0.8 bare), the other 2.3 mm (2.9 bare)
+    slack[_SILLS] = 2.0
     weight = np.clip((_IMPLAUSIBLE_MM * reach - far) / ((_IMPLAUSIBLE_MM - _PLAUSIBLE_MM) * reach), 0, 1)
     weight *= np.clip((_UNEVEN_MM - uneven / slack) / (_UNEVEN_MM - _EVEN_MM), 0, 1)
     for group in (

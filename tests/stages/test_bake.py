@@ -334,8 +334,11 @@ def test_texels_outside_the_layout_are_not_covered():
     assert (baked.texture[0, 0] > 0).any()  # the gutter is filled, too
 
 
-def checkpoints(folder, scans, images, rejected=()):
-    """Made-up ingest and refine checkpoints of one sequence, and the task that bakes it."""
+def checkpoints(folder, scans, images, rejected=(), shape=None, registered=None):
+    """Made-up ingest and refine checkpoints of one sequence, and the task that bakes it.
+
+    The meshes are the template's own, or `registered` (V, 3) in every frame.
+    """
     from mimicme.pipeline.checkpoint import writing
     from mimicme.pipeline.errors import FrameRejected
     from mimicme.pipeline.formats.image import encode
@@ -343,7 +346,7 @@ def checkpoints(folder, scans, images, rejected=()):
     from mimicme.pipeline.stage import Task
     from mimicme.pipeline.template import save_prepared
 
-    shape = template()
+    shape = template() if shape is None else shape
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = rotation(5), [3.0, 4.0, 500.0]
     save_prepared(shape, folder / "template.h5")
@@ -369,7 +372,7 @@ def checkpoints(folder, scans, images, rejected=()):
             if row in rejected:
                 out.reject(row, FrameRejected("far-off", "it does not fit"))
                 continue
-            vertices[row], poses[row] = shape.vertices, pose
+            vertices[row], poses[row] = shape.vertices if registered is None else registered, pose
     item = Item("s", "q")
     frames = tuple(FrameSource(k, folder / f"{k}.obj") for k in range(len(scans)))
     return Task(
@@ -520,6 +523,67 @@ def test_what_a_frame_does_not_show_comes_from_the_subjects_neutral(tmp_path):
     # in the light of the frame itself, not of the neutral: a checker of another light, made even across the border
     assert np.abs(seen["with"] - image)[gap].mean() < 0.3 * np.abs(seen["without"] - image)[gap].mean()
     assert (seen["with"][~gap & (c < N // 2)] == seen["without"][~gap & (c < N // 2)]).all()
+
+
+SKIN, LIP = (200, 150, 120), (160, 40, 40)
+PIT_MM = 6.0
+
+
+def mouth(deep_mm: float):
+    """A template with a pit of 12 mm for a mouth, all landmarks in it, and the mesh of it that is so deep."""
+    flat = template(50, "bake-mouth")
+    vertices = flat.vertices.copy()
+    of_pit = np.linalg.norm(vertices[:, :2], axis=1) < PIT_MM
+    at = np.full((68, 3), np.flatnonzero(of_pit)[of_pit.sum() // 2])
+    vertices[of_pit, 2] = -12.0
+    names, weights = tuple(map(str, range(68))), np.tile([1.0, 0, 0], (68, 1))
+    shape = Template(vertices, flat.faces, flat.uv, flat.faces, names, at, weights, digest="bake-mouth")
+    mesh = vertices.copy()
+    mesh[of_pit, 2] = -deep_mm
+    return shape, mesh
+
+
+def photograph():
+    r, c = np.mgrid[:N, :N] - N / 2 + 0.5
+    return np.where((np.hypot(r, c) < (PIT_MM + 1) / 100 * N)[..., None], LIP, SKIN).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("neutral_mm", "frame_mm", "shows"), [(0.0, 5.0, "lip"), (12.0, 5.0, "skin"), (12.0, 12.0, "dark")]
+)
+def test_a_mouth_is_filled_by_how_open_it_is_in_the_neutral_and_in_the_frame(
+    tmp_path, neutral_mm, frame_mm, shows
+):
+    """Scans that go on flat where the mesh is deep, and a head that lies as it likes: only how deep it is counts."""
+    from dataclasses import replace
+
+    from mimicme.pipeline.checkpoint import Checkpoint
+    from mimicme.pipeline.formats.image import decode
+
+    made = {}
+    for name, deep, image in (
+        ("n", neutral_mm, photograph()),
+        ("q", frame_mm, np.full((N, N, 3), SKIN, np.uint8)),
+    ):
+        (tmp_path / name).mkdir()
+        shape, mesh = mouth(deep)
+        task = checkpoints(tmp_path / name, [scan(50)], [image], shape=shape, registered=mesh)
+        made[name] = stage_made(tmp_path / name, replace(task, neutral=made.get("n")))
+    colours = {}
+    for name in ("n", "q"):
+        with Checkpoint(made[name]) as baked:
+            assert baked.has(0, "opened") == (name == "n")
+            middle = slice(N // 2 - 4, N // 2 + 4)
+            colours[name] = decode(baked.get(0, "texture").tobytes())[middle, middle].astype(int)
+    if shows == "dark":
+        np.testing.assert_allclose(colours["q"], colours["n"], atol=1)
+        assert colours["q"].max() < 0.7 * SKIN[0]
+    elif shows == "lip":
+        np.testing.assert_allclose(colours["q"], np.broadcast_to(LIP, colours["q"].shape), atol=3)
+    else:
+        hue = colours["q"].mean(axis=(0, 1))
+        np.testing.assert_allclose(hue / hue[0], np.array(SKIN) / SKIN[0], atol=0.03)
+        assert hue[0] > colours["n"][..., 0].mean() + 10
 
 
 def test_a_neutral_without_texture_lends_nothing(tmp_path):

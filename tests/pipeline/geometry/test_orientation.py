@@ -73,6 +73,19 @@ def test_views_that_lie_upon_each_other_are_one_wall(apart: float, wound: str) -
         assert found.layers_apart == pytest.approx(apart, rel=0.3) or apart < 0.5
 
 
+@pytest.mark.parametrize("turned", ["inner", "outer"])
+def test_a_view_that_its_file_winds_against_the_other_is_no_layer(turned: str) -> None:
+    """Nothing tells it from the back of a plate: what `Oriented.layers` says it does not count."""
+    good = views(1.5)
+    is_outer = good.faces.min(axis=1) >= len(good.vertices) // 2
+    which = is_outer if turned == "outer" else ~is_outer
+    assert orient(good).layers > 0.3
+    assert orient(spoiled(good, which)).layers < 0.01
+    # with the triangles of both as mixed, each view is wound alike first, and then the two are
+    mixed = np.arange(len(which)) % 3 == 0
+    assert orient(spoiled(good, mixed)).layers == pytest.approx(orient(good).layers, abs=0.05)
+
+
 def test_what_is_close_and_faces_the_other_way_is_no_layer() -> None:
     """A plate of 2 mm, as an ear is: its front and back are two patches, and both face outwards."""
     step = np.stack(np.meshgrid(*[np.linspace(-80, 80, 40)] * 2, indexing="ij"), axis=-1).reshape(-1, 2)

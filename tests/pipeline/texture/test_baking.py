@@ -95,3 +95,24 @@ def test_a_single_dark_hair_is_no_strand():
     beyond = np.zeros((N, N), bool)
     beyond[:, 128:] = True
     assert not rests_of_hair(picture, known, beyond).any()
+
+
+def test_what_the_other_side_lends_is_filled_from_too():
+    """A cheek that is filled from the other one goes on above it, where neither side was seen."""
+    shape, _, _ = head()
+    vertices, faces, uv = sheet()
+    x, y = vertices[faces].mean(axis=1)[:, 0], vertices[faces].mean(axis=1)[:, 1]
+    seen = (x < 20) & ~((x < -20) & (y > 20))
+    scan = Mesh(vertices, faces[seen], uv, faces[seen])
+    cheek = (120, 60, 160)
+    image = np.full((N, N, 3), SKIN, np.uint8)
+    image[:, : round(0.3 * N)] = cheek
+    options = TextureOptions(N, mirror_fill=True)
+    source = open_source(scan, image, options)
+    assert source is not None
+    baked = bake_source(source, shape.vertices, shape, options)
+    assert not baked.coverage[:, round(0.75 * N) :].any()
+    lent = baked.texture[round(0.4 * N) :, round(0.75 * N) :].reshape(-1, 3)
+    np.testing.assert_allclose(lent.mean(axis=0), cheek, atol=3)
+    # what is seen is its own mirror image, so all of it has to be
+    np.testing.assert_allclose(baked.texture.astype(int), baked.texture[:, ::-1], atol=4)

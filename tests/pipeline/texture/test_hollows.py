@@ -9,8 +9,8 @@ from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.landmarks import N_LANDMARKS
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.texture import raster
-from mimicme.pipeline.texture.baking import Baked, TextureOptions, bake
-from mimicme.pipeline.texture.hollows import DARKEST, darken, fill_opened, shades
+from mimicme.pipeline.texture.baking import Baked, FillSource, TextureOptions, bake, bake_source, open_source
+from mimicme.pipeline.texture.hollows import DARKEST, darken, fill_opened, opened, shades
 
 N = 256
 SIDE_MM, CELLS = 60.0, 60
@@ -200,3 +200,95 @@ def test_a_nostril_is_not_opened():
     fill_opened(picture, found.coverage > 0, of_nose, vertices)
     assert (floor(picture) < 0.7 * np.array(SKIN)).all()
     np.testing.assert_array_equal(picture, found.texture)
+
+
+def test_where_the_mouths_rows_show_nothing_nothing_is_darkened_twice():
+    """A lower face that a hand covers: what the neutral lent is dark already, and is no skin to begin from."""
+    template, _ = with_lid(0.0)
+    hidden = baked(template).coverage == 0
+    rows = np.flatnonzero(hidden.any(axis=1))
+    known = np.ones((N, N), bool)
+    known[rows.min() - 12 : rows.max() + 13] = False
+    picture, before, _ = neutral_and_frame(2.0, known)
+    np.testing.assert_array_equal(picture, before)
+    surrounded, _, _ = neutral_and_frame(2.0)
+    assert floor(surrounded).mean() > floor(before).mean() + 20  # what is filled where skin is known
+
+
+INNER_LIP = (160, 40, 40)
+
+
+def from_neutral(vertices, turn=None, source=None, canonical=True):
+    """A frame's texture whose scan shows nothing of its pit, filled from a neutral's.
+
+    Args:
+        vertices: the frame's mesh as the template lies; turn: (3, 3) how the scan lies, by default so.
+        source: by default the neutral's pit was as dark as the template's.
+    """
+    template = with_pit()
+    turn = np.eye(3) if turn is None else turn
+    flat, faces, uv = sheet()
+    options = TextureOptions(N, mirror_fill=False)
+    scan = open_source(Mesh(flat @ turn.T, faces, uv, faces), np.full((N, N, 3), SKIN, np.uint8), options)
+    assert scan is not None
+    if source is None:
+        lent = baked(template)
+        source = FillSource(lent.texture, lent.coverage)
+    # the scan goes on flat over the pit: there its mesh is hidden, however deep it is
+    hidden = np.where(in_pit(flat), 0, 255).astype(np.uint8)
+    lying = vertices if canonical else None
+    return bake_source(
+        scan, vertices @ turn.T, template, options, fill_source=source, skin=hidden, canonical=lying
+    )
+
+
+def turned_by(degrees, axis):
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.from_rotvec(np.radians(degrees) * np.eye(3)[axis]).as_matrix()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("degrees", [-20.0, 25.0, 40.0])
+def test_a_mouth_as_closed_as_the_template_s_does_not_open_where_the_head_is_turned(degrees, axis):
+    vertices = with_pit().vertices
+    straight = from_neutral(vertices).texture.astype(int)
+    turned = from_neutral(vertices, turned_by(degrees, axis)).texture.astype(int)
+    assert (floor(straight) < 0.7 * np.array(SKIN)).all()
+    np.testing.assert_allclose(floor(turned), floor(straight), atol=2)
+
+
+def test_which_way_a_mouth_was_looked_at_is_what_made_it_seem_open():
+    """What the test before this one would not notice if the sky were the same from everywhere."""
+    template = with_pit()
+    closed = shades(template)
+    np.testing.assert_array_equal(opened(template, template.vertices), closed)
+    assert (
+        max(
+            (opened(template, template.vertices @ turned_by(d, axis).T) - closed).max()
+            for d in (-20.0, 25.0, 40.0)
+            for axis in range(3)
+        )
+        > 0.05
+    )
+
+
+def test_a_frame_whose_lips_open_is_filled_from_its_own_skin():
+    _, vertices = with_lid(0.0)
+    np.testing.assert_allclose(floor(from_neutral(vertices).texture) / np.array(SKIN), 1, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("neutral_opens", "shows", "stays"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_what_a_neutral_shows_between_open_lips_stays(neutral_opens, shows, stays):
+    """Between closed ones its photograph shows the dark, or the other lip."""
+    template, vertices = with_lid(0.0)
+    picture = np.full((N, N, 3), SKIN, np.uint8)
+    coverage = np.full((N, N), 255, np.uint8)
+    hidden = baked(template).coverage == 0
+    picture[hidden] = INNER_LIP
+    coverage[hidden] = 255 if shows else 0
+    lips = opened(template, vertices if neutral_opens else template.vertices)
+    found = floor(from_neutral(vertices, source=FillSource(picture, coverage, lips)).texture)
+    np.testing.assert_allclose(found, np.broadcast_to(INNER_LIP if stays else SKIN, found.shape), atol=5)

@@ -133,6 +133,37 @@ def test_of_half_a_face_the_points_it_has_are_those_of_the_whole(finder, person,
     assert not found.source[other].any()
 
 
+def test_half_a_face_is_completed_about_the_pose_of_the_round_before(finder, person, monkeypatch):
+    """Each pose that is looked for is used: the last whole is refined from its own view."""
+    from mimicme.stages.landmarks import finder as module
+
+    mesh, image, truth = person
+    given, asked, refined = [], [], []
+    half, _ = keep_triangles(mesh, mesh.vertices[mesh.faces].mean(axis=1)[:, 0] > truth[30, 0] - 20)
+
+    def pose_of(*arguments):
+        given.append(head_pose(*arguments))
+        return given[-1]
+
+    def middle(surface, centre, pose):
+        asked.append(pose)
+        return pose
+
+    def refine(scene, view, networks, rounds):
+        refined.append(view)
+
+    monkeypatch.setattr(module, "head_pose", pose_of)
+    monkeypatch.setattr(module, "middle_of", middle)
+    monkeypatch.setattr(module, "refine_pose", refine)
+    start = np.eye(4)
+    start[:3, 3] = truth[30] - [0, 0, 30]
+    assert finder._half_face(Scene(half, image), image, start, sure=True) is None
+    assert len(asked) == module.MIDDLE_ROUNDS and asked[0] is start
+    assert len(given) == module.MIDDLE_ROUNDS - 1
+    assert all(used is made for used, made in zip(asked[1:], given, strict=True))
+    assert len(refined) == 1
+
+
 @pytest.mark.parametrize(("roll", "pitch", "most"), [(180, 0, 8), (0, 90, 24), (0, -90, 24)])
 def test_a_head_that_lies_is_not_searched_for_from_every_side(networks, person, roll, pitch, most):
     mesh, image, *_ = person
@@ -260,6 +291,32 @@ def test_offsets_of_painted_ends_of_a_mouth_count_half_and_annotation_errors_not
         learnt = DEFAULT_MM.copy()
         learnt[inner] += slip
         np.testing.assert_allclose(plausible_offsets(learnt, DEFAULT_MM), DEFAULT_MM)
+
+
+@pytest.mark.parametrize("painted", [True, False])
+def test_sills_of_a_nose_may_differ_between_its_sides(painted):
+    """A ray that falls into the nostril on one side and not on the other: no annotation error yet."""
+    default = DEFAULT_MM if painted else BARE_DEFAULT_MM
+    learnt = default.copy()
+    learnt[32] += [0, 0, -2.6]
+    found = plausible_offsets(learnt, default, painted)
+    np.testing.assert_allclose(found[[32, 34]], default[[32, 34]] + [0, 0, -1.3])
+    elsewhere = default.copy()
+    elsewhere[28] += [2.6, 0, 0]  # a bridge as far from its own mirror image
+    assert np.linalg.norm(plausible_offsets(elsewhere, default, painted) - default) < 0.01
+    learnt[32] = default[32] + [0, 0, -6.1]
+    np.testing.assert_allclose(plausible_offsets(learnt, default, painted), default)
+
+
+@pytest.mark.parametrize("painted", [True, False])
+def test_a_brow_counts_as_its_least_plausible_point(painted):
+    """On both sides alike, so that no point of it is an error by itself but the end, which lies too far off."""
+    default = DEFAULT_MM if painted else BARE_DEFAULT_MM
+    learnt = default.copy()
+    learnt[17:27] += [0, 2.5, 0]
+    np.testing.assert_allclose(plausible_offsets(learnt, default, painted)[17:27], learnt[17:27])
+    learnt[[17, 26]] += [0, 9.0, 0]
+    np.testing.assert_allclose(plausible_offsets(learnt, default, painted)[17:27], default[17:27])
 
 
 def test_offsets_turn_and_grow_with_the_head():
