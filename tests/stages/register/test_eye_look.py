@@ -52,8 +52,9 @@ def eye(head, colors, opening):
 
 def test_an_eye_is_told_from_skin_in_any_shade(head):
     marks = head[2]
-    lids, open_eye = skin(head), eye(head, skin(head), 1.0)
-    assert unlike_skin(coloured(head, lids), marks, marks, EYE) < 0.05
+    open_eye = eye(head, skin(head), 1.0)
+    lids = [unlike_skin(coloured(head, skin(head, seed)), marks, marks, EYE) for seed in range(20)]
+    assert np.mean(lids) < 0.05 and max(lids) < EYE_HIDDEN  # of one draw of noise a vertex is 0.07
     assert unlike_skin(coloured(head, open_eye), marks, marks, EYE) > 0.9
     assert unlike_skin(coloured(head, open_eye), marks, marks, "left_eye") < 0.05
     narrowed = unlike_skin(coloured(head, eye(head, skin(head), 0.6)), marks, marks, EYE)
