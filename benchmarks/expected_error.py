@@ -223,6 +223,8 @@ def learn_bare(parts: Sequence[Seen]) -> float:
     all else as the program has it; NaN where none does."""
     from scipy.optimize import brentq
 
+    if not any(len(part.true) for part in parts):
+        return float("nan")
     all_of = together("", parts)
     weight = np.concatenate([np.full(len(part.true), 1 / len(part.true)) for part in parts if len(part.true)])
     others, per_square = without_bare_costs(all_of)

@@ -22,6 +22,7 @@ from mimicme.pipeline.arrays import Bools, Floats, Longs
 from mimicme.pipeline.drawing.render import Camera
 from mimicme.pipeline.formats.image import opencv
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
+from mimicme.pipeline.texture.eye_hue import eye_share
 from mimicme.stages.landmarks.creases import (
     EYE_MM,
     EYES,
@@ -68,11 +69,11 @@ OPEN_BESIDE, SHARE_BESIDE = 0.7, (0.66, 0.56)
 IN_DOUBT = (0.76, 0.68)
 # Of so low an eye the opening that is drawn is lashes and shade as well as iris.  What lies where an open eye would be
 # tells: how far that reaches above and below the line between the corners, in shares of its length (people's eyes are
-# open by 0.2 to 0.35 of it), how much larger it is where skin begins, and up to where that is learnt, mm above it.
-OPEN_ABOVE, OPEN_BELOW, AROUND_OPEN, LEARNT_ABOVE_MM = 0.14, 0.09, 1.9, 2.0
-# White and iris have less than this share of the skin's excess of red over green, in any shade.
-RED_SHARE, LEAST_NOISES = 0.6, 3.0
-# The share of that place that has so little of it, from an eye that is surely there to surely none, of one
+# open by 0.2 to 0.35 of it), how much larger it is where skin begins, and where that is learnt:
+# mm above, shares below and along it.
+OPEN_ABOVE, OPEN_BELOW, AROUND_OPEN = 0.14, 0.09, 1.9
+LEARNT_ABOVE_MM, LEARNT_BELOW, LEARNT_ALONG = 2.0, 0.6, 0.6
+# The share of that place that has an eye's hue, from an eye that is surely there to surely none, of one
 # that looks closed, and of a low one whose colour is unlike the skin around.  Reasoned, not tuned.
 THERE, ABSENT, LEAST_SEEN = (0.6, 0.45), (0.35, 0.2), 0.5
 LID_INSIDE_MM, AROUND_MM = 0.4, (2.0, 6.0)  # of the networks' eye; the skin around it
@@ -424,15 +425,10 @@ def _eye_there(picture: NDArray[np.float32], empty: Bools, marks: Floats) -> flo
     inside = (down > -OPEN_ABOVE * arch) & (down < OPEN_BELOW * arch)
     wide = 1 - (2 * along / AROUND_OPEN) ** 2
     beyond = (down < -AROUND_OPEN * OPEN_ABOVE * wide) | (down > AROUND_OPEN * OPEN_BELOW * wide)
-    near = (np.abs(along) < 0.6) & (down > -LEARNT_ABOVE_MM * PIXELS_PER_MM / length) & (down < 0.6)
+    near = (np.abs(along) < LEARNT_ALONG) & (down < LEARNT_BELOW)
+    near &= down > -LEARNT_ABOVE_MM * PIXELS_PER_MM / length
     skin = seen & beyond & near
     mine = inside & seen
-    if min(mine.sum(), skin.sum()) < LEAST_PIXELS or mine.sum() < LEAST_SEEN * inside.sum():
+    if mine.sum() < LEAST_SEEN * inside.sum():
         return float("nan")
-    light = np.log(picture.astype(np.float64) + BLACK)
-    red = light[..., 0] - light[..., 1]
-    usual = float(np.median(red[skin]))
-    noise = 1.4826 * float(np.median(np.abs(red[skin] - usual)))
-    if usual <= LEAST_NOISES * noise:  # no hue to tell by
-        return float("nan")
-    return float((red[mine] < RED_SHARE * usual).mean())
+    return eye_share(picture, mine, skin, LEAST_PIXELS)

@@ -2,8 +2,7 @@
 
 Networks draw a shut eye 2 to 3 mm open at times, its upper lid where the shade below the brow begins, and a smiling
 one's lids across its iris, half a millimetre apart: how far found lids are apart does not tell these from each other.
-What lies where the person's open eye would be, does.  White and iris have not the hue of skin; lids have, in any shade,
-for a shade makes red and green darker by the same factor.
+What lies where the person's open eye would be, does, by its hue (pipeline/texture/eye_hue.py).
 """
 
 from __future__ import annotations
@@ -13,15 +12,13 @@ import numpy as np
 from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.landmarks import GROUPS
 from mimicme.pipeline.template.eyelids import LOWER_LID, UPPER_LID, opening_way
+from mimicme.pipeline.texture.eye_hue import eye_share
 from mimicme.stages.register.targets import ScanTarget
 
 # Reasoned, none was tuned: of the open eye's outline, where its inside begins and from where on there is skin; along
 # the eye and above its middle, so far skin is learnt: brows lie higher, the nose beside it.
 INSIDE, OUTSIDE, ALONG, ABOVE_MM = 0.8, 1.5, 0.6, 2.0
 NEAR = 1.1  # widths of the eye around its middle: what lies deeper or farther is not looked at
-BLACK = 8.0  # added to brightness, of 255, before the logarithm
-RED_SHARE = 0.6  # of the skin's excess of red over green: with less it is an eye's
-LEAST_NOISES = 3.0  # of standard deviations: skin whose red is less than that has no hue to tell
 LEAST_VERTICES = 12
 EYE_HIDDEN, EYE_SHOWN = 0.2, 0.45
 """Share of the open eye's place that is unlike skin, up to which an eye is shut, and from which on it is not; reasoned:
@@ -32,7 +29,7 @@ made for this, one of them real, and of 9 people of another maker: 0.39 to 1.0 o
 
 def unlike_skin(scan: ScanTarget, landmarks: Floats, open_eyes: Floats, eye: str) -> float:
     """Share, 0 to 1, of a scan's vertices where the open eye would be, that have not the hue of the skin below it; NaN
-    where the scan has no colours, or too few of either.
+    where the scan has no colours, or too few of either that have light enough (`eye_share`).
 
     Args:
         scan: canonical frame, mm; landmarks: (68, 3) in it, of which the corners count.
@@ -51,14 +48,7 @@ def unlike_skin(scan: ScanTarget, landmarks: Floats, open_eyes: Floats, eye: str
     inside = _within(places, INSIDE * outline)
     along = np.abs(places @ across[:2]) < ALONG * width**2
     skin = ~_within(places, OUTSIDE * outline) & along & (places[:, 1] < ABOVE_MM)
-    if min(inside.sum(), skin.sum()) < LEAST_VERTICES:
-        return float("nan")
-    colors = np.log(scan.colors[near].astype(np.float64) + BLACK)
-    red = colors[:, 0] - colors[:, 1]
-    usual = float(np.median(red[skin]))
-    if usual < LEAST_NOISES * 1.4826 * float(np.median(np.abs(red[skin] - usual))) or usual <= 0:
-        return float("nan")
-    return float((red[inside] < RED_SHARE * usual).mean())
+    return eye_share(scan.colors[near], inside, skin, LEAST_VERTICES)
 
 
 def met(landmarks: Floats, known: Bools, open_eyes: Floats, eye: str) -> Floats:

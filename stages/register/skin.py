@@ -232,7 +232,7 @@ class SkinRegion:
         hidden[self.places] = ~shown[self.places]
         for _ in range(round(HIDES_MM / float(np.sqrt(self.areas.mean())))):
             covered |= hidden & (self.ring @ covered > 0)
-        return np.where(covered, np.maximum(foreign, COVERED), foreign)
+        return np.where(covered & hidden, np.maximum(foreign, COVERED), foreign)
 
     def _foreign(self, found: Look) -> Floats:
         """(n, 2) probability that around a coarse vertex there is no skin: of one outside the face, and of one where a

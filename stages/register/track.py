@@ -538,7 +538,9 @@ class SequenceTracker:
         displacement = self._fine(rest, fit_target, displacement)
         # assessed from a shape at rest that no landmark has moved: else one that is left out is followed already
         rest, displacement = rest - lids, displacement + lids
-        result = self._stabilised(frame, frame.pose, rest, displacement, fit_target, known, as_bytes(skin))
+        result = self._stabilised(
+            frame, frame.pose, rest, displacement, fit_target, known, as_bytes(skin), surely_open
+        )
         stabilised = result.vertices.astype(np.float64)
         if self.neutral is None:
             self.neutral, self.neutral_number = stabilised, frame.number
@@ -718,6 +720,7 @@ class SequenceTracker:
                 fit_target,
                 known,
                 first.skin,
+                _eyes_unsaid(first.quality),
             )
         except FrameRejected:
             return first
@@ -758,8 +761,9 @@ class SequenceTracker:
         fit_target: FitTarget,
         known: Bools,
         skin: NDArray[np.uint8],
+        unsaid: Collection[str],
     ) -> Registered:
-        """A fit made at `pose`, stabilised on the skull and assessed.
+        """A fit made at `pose`, stabilised on the skull and assessed; `unsaid` as in `_assessed`.
 
         Raises:
             FrameRejected: one of the reasons of quality.py.
@@ -786,7 +790,16 @@ class SequenceTracker:
         back = inverse(motion)
         scan, scan_normals = transform(back, target.vertices), target.normals @ back[:3, :3].T
         return self._assessed(
-            frame, transform(back, found), pose @ motion, checks, scan, scan_normals, seen, mouth, skin
+            frame,
+            transform(back, found),
+            pose @ motion,
+            checks,
+            scan,
+            scan_normals,
+            seen,
+            mouth,
+            skin,
+            unsaid,
         )
 
     def _disagreement(self, frame: Frame, known: Bools) -> float:
@@ -842,24 +855,29 @@ class SequenceTracker:
         weights = weights_of(skin / 255)
         return pose @ refine_pose(vertices, self.template.faces, scan, scale, min_cosine, weights)
 
-    def assess(
-        self,
-        frame: Frame,
-        vertices: Floats,
-        pose: Floats,
-        checks: LandmarkChecks,
-        skin: NDArray[np.uint8],
-    ) -> Registered:
-        """A shape (V, 3, canonical) at a pose (4, 4), of which `skin` (V,) is seen, assessed and within the limits.
+    def assess(self, frame: Frame, vertices: Floats, pose: Floats, own: Registered) -> Registered:
+        """A shape (V, 3, canonical) at a pose (4, 4), assessed and within the limits, by what the frame's own fit was
+        told of its landmarks, skin and eyes.
 
         Raises:
             FrameRejected: one of the reasons of quality.py.
         """
         scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
         correspondences = self._fitter.correspondences(vertices, scan, self.settings.scale_end_mm)
-        seen = self._seen(correspondences, skin, scan)
+        seen = self._seen(correspondences, own.skin, scan)
         mouth = self._mouth(vertices, scan)
-        return self._assessed(frame, vertices, pose, checks, scan.vertices, scan.normals, seen, mouth, skin)
+        return self._assessed(
+            frame,
+            vertices,
+            pose,
+            own.checks,
+            scan.vertices,
+            scan.normals,
+            seen,
+            mouth,
+            own.skin,
+            _eyes_unsaid(own.quality),
+        )
 
     def _seen(self, correspondences: Correspondences, skin: NDArray[np.uint8], scan: ScanTarget) -> Seen:
         """Where a scan shows a shape, by its correspondences, and as far as that is `skin` (V,)."""
@@ -887,9 +905,14 @@ class SequenceTracker:
         seen: Seen,
         mouth: Mouth,
         skin: NDArray[np.uint8],
+        unsaid: Collection[str],
     ) -> Registered:
         """As `assess`, with the scan's vertices and normals (m, 3), canonical, where it shows the shape, and what is
         seen between the lips.
+
+        Args:
+            unsaid: those of `EYES` whose lids' landmarks say nothing: the colours show that they are wrong, or an
+                earlier fit of the frame was told so.  What the fit has not followed does not judge it.
 
         Raises:
             FrameRejected: one of the reasons of quality.py.
@@ -899,9 +922,10 @@ class SequenceTracker:
         given = transform(inverse(pose), frame.landmarks)
         told = self._without_habit(np.where(known[:, None], given, 0.0), self._habit(), frame, known)
         told[~(known & frame.tells_expression)] = np.nan
-        for eye in EYES if self.neutral is not None else ():  # found between shut and open they say neither
+        for eye in EYES if self.neutral is not None else ():
+            # found between shut and open they say neither
             doubtful = SHUT_EYE <= open_share(told, self._open_eyes, eye) < CLOSED_EYE
-            if doubtful and frame.detected[GROUPS[eye]].all():
+            if eye in unsaid or (doubtful and frame.detected[GROUPS[eye]].all()):
                 told[GROUPS[eye]] = np.nan
         areas = self.levels.fine.areas
         bare_share = 0.0 if frame.coloured else checks.found_share
@@ -923,6 +947,13 @@ class SequenceTracker:
         )
         reject_bad(quality, self._limits, len(self.template.faces), self.neutral is None, bare_share)
         return Registered(frame.number, vertices, pose, quality, checks, skin)
+
+
+def _eyes_unsaid(quality: Quality) -> list[str]:
+    """Those of `EYES` whose lids' landmarks said nothing when a fit was assessed; without a scan's colours, which a
+    later fit of the same frame does not have, nobody could tell that again."""
+    gaps = (quality.lids_open_right, quality.lids_open_left)
+    return [eye for eye, gap in zip(EYES, gaps, strict=True) if np.isnan(gap)]
 
 
 def _oddity(landmarks: Floats, reference: Floats, quality: Quality) -> str:
@@ -1023,9 +1054,7 @@ def smooth_sequence(
         own = found[row].quality
         try:
             with frame_numerics():
-                smoothed = tracker.assess(
-                    load(row), shape.astype(np.float64), pose, found[row].checks, found[row].skin
-                )
+                smoothed = tracker.assess(load(row), shape.astype(np.float64), pose, found[row])
         except FrameRejected:
             continue
         if smoothed.quality.s2m_median <= SURFACE_SLACK * own.s2m_median + SURFACE_SLACK_MM + noise:

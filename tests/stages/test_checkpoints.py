@@ -45,8 +45,9 @@ ELSEWHERE: dict[str, set[str]] = {
     "pipeline/workspace/template.py": {"source"},
     "pipeline/model_file.py": {"texture"},
     "commands/model/": {"texture", "vertices"},
-    # files of others: glTF, .pts and its kin
+    # files of others: glTF, what an OBJ announces in its comments, .pts and its kin
     "pipeline/formats/gltf": {"source"},
+    "pipeline/formats/obj.py": {"vertices", "faces"},
     # of a sequence in a release
     "commands/verify/sequence.py": {"mirrored"},
     "commands/convert.py": {"landmarks", "pose"},

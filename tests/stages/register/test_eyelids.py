@@ -9,9 +9,11 @@ import pytest
 
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import GROUPS
-from mimicme.pipeline.template.eyelids import LEAST_VERTICES, patches
+from mimicme.pipeline.template.eyelids import LEAST_VERTICES, open_share, patches
+from mimicme.stages.register import track
 from mimicme.stages.register.eyelids import find_eye
 from mimicme.stages.register.levels import build_levels
+from mimicme.stages.register.quality import OPEN_LIDS_MM
 from mimicme.stages.register.track import SequenceTracker
 
 SPACING = 2.0
@@ -218,8 +220,76 @@ def test_a_second_pass_keeps_what_the_first_told_of_an_eye(dome, fine_template, 
         monkeypatch.setattr(
             tracker._fitters, "of", lambda *shut, of=of, asked=asked: asked.append(shut) or of(*shut)
         )
-        tracker.second_pass(replace(frame, colors=None), first, _Still())
+        second = tracker.second_pass(replace(frame, colors=None), first, _Still())
         assert asked == [(meets, False)]
+        found = opening(levels, second.vertices)
+        assert found < 0.8 if meets else found > 2
+
+
+@pytest.mark.parametrize(
+    ("apart", "look", "says"),
+    [
+        (0.05, "eye", False),  # the colours show that they are wrong
+        (0.15, "eye", False),
+        (0.33, "", False),  # in doubt
+        (0.05, "skin", True),
+        (0.55, "skin", True),
+    ],
+)
+def test_found_lids_that_the_fit_does_not_follow_do_not_judge_it(
+    dome, fine_template, levels, apart, look, says
+):
+    """Nor its second pass and what is smoothed in time, which have no colours to see that by."""
+    tracker = SequenceTracker(fine_template, levels, replace(dome.SETTINGS, coarse_vertices=1500), None)
+    tracker.register(dome.frame(0, spacing=2.0))
+    frame = replace(seen(dome, apart, look), number=1)
+    first = tracker.register(frame)
+    bare = replace(frame, colors=None)
+    smoothed = tracker.assess(bare, first.vertices, first.pose, first)
+    for result in (first, tracker.second_pass(bare, first, _Still()), smoothed):
+        assert np.isfinite(result.quality.lids_open_right) == says
+        assert result.quality.lids_open_left < OPEN_LIDS_MM
+        assert not result.quality.lids_open_right > OPEN_LIDS_MM
+
+
+@pytest.mark.parametrize(
+    ("apart", "look", "opens_mm", "least", "most"),
+    [
+        # open, so that all of the detector's habit is taken off
+        (0.05, "eye", 2.4, 0.3, 0.36),
+        # shut, so that none is, and the lids are brought together
+        (0.05, "skin", 2.4, -1e-3, 1e-3),
+        (0.33, "skin", 0.0, -1e-3, 1e-3),
+        (0.33, "eye", 0.0, 0.32, 0.34),
+    ],
+)
+def test_both_passes_fit_to_the_lids_that_the_colours_bear_out(
+    dome, fine_template, levels, monkeypatch, apart, look, opens_mm, least, most
+):
+    """How far open the right eye is in the landmarks that they are given, in shares of the open eye.
+
+    Args:
+        opens_mm: how much less far the detector had the neutral's eye open than it is.
+    """
+    tracker = SequenceTracker(fine_template, levels, replace(dome.SETTINGS, coarse_vertices=1500), None)
+    tracker.register(dome.frame(0, spacing=2.0))
+    _, first, second, _, third, fourth = range(*GROUPS["right_eye"].indices(68))
+    tracker.detector_offset = np.zeros((68, 3))
+    tracker.detector_offset[[first, second], 1] = -opens_mm / 2
+    tracker.detector_offset[[third, fourth], 1] = opens_mm / 2
+    given = []
+    target_of = track.FitTarget
+    monkeypatch.setattr(
+        track,
+        "FitTarget",
+        lambda scan, landmarks, *more: given.append(landmarks) or target_of(scan, landmarks, *more),
+    )
+    frame = replace(seen(dome, apart, look), number=1)
+    result = tracker.register(frame)
+    tracker.second_pass(replace(frame, colors=None), result, _Still())
+    assert len(given) == 2
+    shares = [open_share(landmarks, fine_template.landmarks(), "right_eye") for landmarks in given]
+    assert all(least < share < most for share in shares), shares
 
 
 class _Still:

@@ -47,9 +47,7 @@ def test_a_smoothed_frame_that_its_scan_contradicts_keeps_its_own_fit(bad, noise
         fast_motion=SimpleNamespace(noise_mm=lambda *_: noise, restore=lambda *_: None),
         slow_motion=SimpleNamespace(restore=lambda *_: None),
         refine_pose=lambda frame, vertices, pose, skin: pose,
-        assess=lambda frame, vertices, pose, checks, skin: made(
-            frame, allowed * (1.01 if frame == bad else 0.99)
-        ),
+        assess=lambda frame, vertices, pose, own: made(frame, allowed * (1.01 if frame == bad else 0.99)),
     )
     smoothed = smooth_sequence(tracker, found, lambda row: row)
     assert sorted(smoothed) == [row for row in range(12) if row != bad]
@@ -76,7 +74,7 @@ def test_a_few_frames_of_a_face_at_rest_become_one_shape(at_rest, noise_mm, pool
         fast_motion=SimpleNamespace(noise_mm=lambda *_: noise_mm, restore=lambda *_: None),
         slow_motion=SimpleNamespace(restore=lambda *_: None),
         refine_pose=lambda frame, vertices, pose, skin: pose,
-        assess=lambda frame, vertices, pose, checks, skin: replace(made(frame, 0.1), vertices=vertices),
+        assess=lambda frame, vertices, pose, own: replace(made(frame, 0.1), vertices=vertices),
     )
     smoothed = smooth_sequence(tracker, found, lambda row: row, at_rest)
     assert sorted(smoothed) == ([0, 1, 2] if pooled else [])

@@ -11,6 +11,7 @@ from mimicme.pipeline.geometry.mesh import vertex_normals
 from mimicme.stages.register.skin import (
     BARE_MM2,
     CERTAIN,
+    COVERED,
     OTHER_MM2,
     SkinRegion,
     as_bytes,
@@ -105,6 +106,18 @@ def test_what_hair_hides_is_hidden_and_a_hole_elsewhere_is_none(dome, height):
     assert share(dome, holed(scan(dome), -8, 4)).min() > 0.8
     away = share(dome, holed(scan(dome, thick=2.0, hair=HAIR), -32, -24))
     assert (away[(height > -32) & (height < -24)] > 0.8).all()
+
+
+def test_what_is_seen_beside_hair_is_as_it_looks_and_only_what_is_hidden_is_covered(dome):
+    region = dome.tracker()._skin
+    half = np.where(region.judged > 0, 0.6, 0.0)
+    shown = np.ones(len(half), bool)
+    np.testing.assert_array_equal(region._with_hidden(half, shown), half)
+    hidden = region.places[np.argmax(region.judged[region.places])]
+    shown[hidden] = False
+    covered = region._with_hidden(half, shown)
+    assert covered[hidden] == COVERED
+    np.testing.assert_array_equal(np.delete(covered, hidden), np.delete(half, hidden))
 
 
 def test_what_is_narrower_than_the_coarse_level_is_seen_by_its_colour(dome):

@@ -1,0 +1,49 @@
+"""Hue of an eye or of skin: white and iris have not the hue of skin; lids have.
+
+Shade makes red and green darker by the same factor, so that their ratio stays, as far as a camera tells both from
+black.  An iris may be as dark as a lid in the deepest shade: beside the iris there is white, beside the lid is skin,
+and what is that dark itself says nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.arrays import Bools
+
+# Reasoned: with noise of 1.5 levels, and with what is added to brightness, less than a tenth of skin that has so much
+# green passes for an eye, and with a fifth less of it a sixth.  Seen since on 16 people of three makers: of shut eyes
+# 0 to 0.16 are unlike skin, with what is darker 0 to 0.32, of open ones as much as before.
+BLACK = 8.0  # added to brightness, of 255, before the logarithm
+LEAST_GREEN = 20.0  # of 255
+LEAST_LIT = (
+    0.2  # share of a place that has so much, else nothing is said of it: an eye shows more white than that
+)
+RED_SHARE = 0.6  # of the skin's excess of red over green: with less it is an eye's
+LEAST_NOISES = 3.0  # of standard deviations: skin whose red is less than that has no hue to tell
+
+
+def eye_share(colors: NDArray[np.floating], place: Bools, skin: Bools, least: int) -> float:
+    """Share, 0 to 1, of what of a place has light enough that has not the hue of skin; NaN where that cannot be told:
+    either has fewer than `least` samples with light enough, or the place hardly any, or the skin has no hue.
+
+    Args:
+        colors: (..., 3) RGB in [0, 255], finite in `place` (...) and in `skin` (...), which is bare skin beside it.
+    """
+    lit = colors[..., 1] >= LEAST_GREEN
+    mine, beside = place & lit, skin & lit
+    if min(mine.sum(), beside.sum()) < least or mine.sum() < LEAST_LIT * place.sum():
+        return float("nan")
+    found, bare = _red(colors[mine]), _red(colors[beside])
+    usual = float(np.median(bare))
+    noise = 1.4826 * float(np.median(np.abs(bare - usual)))
+    if usual <= LEAST_NOISES * noise:
+        return float("nan")
+    return float((found < RED_SHARE * usual).mean())
+
+
+def _red(colors: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(k,) the logarithm of red over green of colours (k, 3)."""
+    light = np.log(colors.astype(np.float64) + BLACK)
+    return np.asarray(light[:, 0] - light[:, 1])
