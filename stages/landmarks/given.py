@@ -24,8 +24,9 @@ NEAR_MM = 2.5
 # and to at most this share of how far off they are, is meant: noise is as far off either way.
 NEARER = 0.4
 # Points over the scan's surface, not past its borders, that are further off in the median than this share of
-# `max_distance_mm` belong to another scan.  2.5 mm at its default: on the synthetic faces of maker A a frame's own points
-# lie 0.3 to 0.5 mm off, another frame's of the same sequence 2 to 4 mm, another sequence's or person's 2.8 mm and more.
+# `max_distance_mm` belong to another scan.  2.5 mm at its default: on the synthetic faces of maker A a frame's own
+# points lie 0.3 to 0.5 mm off, another frame's of the same sequence 2 to 4 mm, another sequence's or person's 2.8 mm
+# and more.
 OWN_SHARE = 1 / 6
 LEAST_OVER_DATA = 5  # fewer points over the surface say nothing of the file
 LEAST_SPAN = 0.1  # of the scan's size: eyes and mouth alone are a fifth of a head and shoulders
@@ -101,8 +102,8 @@ def on_scan(
         scan_from_file: (4, 4); likewise.
 
     Raises:
-        FrameRejected: `landmarks-off-scan` when more than half of them lie further than `max_distance_mm`, or those over
-            the surface lie off it as another scan's do.
+        FrameRejected: `landmarks-off-scan` when more than half of them lie further than `max_distance_mm`, or those
+            over the surface lie off it as another scan's do.
     """
     distances = np.full(len(points), np.nan)
     given = np.isfinite(points).all(axis=1)
@@ -157,8 +158,8 @@ def _diagnosis(
     limit: float,
     otherwise: str = "",
 ) -> str:
-    """What would bring the points onto the scan: of all that would, what brings them nearest; else `otherwise`, or where
-    they and the scan are."""
+    """What would bring the points onto the scan: of all that would, what brings them nearest; else `otherwise`, or
+    where they and the scan are."""
     told = points if in_file is None else in_file
     tried: list[tuple[Floats, str]] = []
     if in_file is not None:

@@ -500,7 +500,12 @@ def test_a_neutral_needs_more_of_both_halves_than_a_frame_that_has_one(side):
     with pytest.raises(FrameRejected) as caught:
         reject_bad(aside, LIMITS, 1000, first=True)
     assert caught.value.reason == "register-half"
-    for said in (f"the {side} half", "30%", "40%", "min_neutral_half_share = 0.3 under [register] in mimicme.toml"):
+    for said in (
+        f"the {side} half",
+        "30%",
+        "40%",
+        "min_neutral_half_share = 0.3 under [register] in mimicme.toml",
+    ):
         assert said in str(caught.value)
     # each bound is lowered by its own setting, and the larger holds
     reject_bad(aside, replace(LIMITS, min_neutral_half_share=0.3), 1000, first=True)
