@@ -9,7 +9,7 @@ and were asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -27,7 +27,7 @@ from mimicme.commands.model.symmetry import Mirror
 from mimicme.commands.model.texture import fit_texture
 from mimicme.pipeline.arrays import Floats, Singles
 from mimicme.pipeline.captures.consent import is_refusal
-from mimicme.pipeline.errors import UsageError, counted
+from mimicme.pipeline.errors import UsageError, counted, listed
 from mimicme.pipeline.geometry.mesh import vertex_areas
 from mimicme.pipeline.model_file import Blendshapes, FaceModel, pruned_table, subject_table, write_model
 from mimicme.pipeline.numerics.linear_model import LinearModel, fit_pca, fit_streaming
@@ -142,13 +142,20 @@ def _unwanted(
         with Release(path) as release:
             for subject, attributes in release.subjects.items():
                 people.setdefault(subject, []).append(attributes)
-    bad = set()
-    for subject, all_attributes in people.items():
-        refused = any(is_refusal(str(a.get("consent", ""))) for a in all_attributes)
-        other = settings.split and any(str(a.get("split", "")) != settings.split for a in all_attributes)
-        if refused or other or not fnmatchcase(subject, settings.subjects):
-            bad.add(subject)
-    return np.isin(table["subject"], sorted(bad))
+    return np.isin(table["subject"], sorted(s for s in people if _why_unwanted(s, people[s], settings)))
+
+
+def _why_unwanted(subject: str, all_attributes: Sequence[Mapping[str, Any]], settings: BuildSettings) -> str:
+    """Why a subject is not to be in the model; empty where they are.
+
+    Args:
+        all_attributes: of the subject, in every release that has them.
+    """
+    if any(is_refusal(str(a.get("consent", ""))) for a in all_attributes):
+        return "consent refused or withdrawn"
+    if settings.split and any(str(a.get("split", "")) != settings.split for a in all_attributes):
+        return f"of another split than '{settings.split}'"
+    return "" if fnmatchcase(subject, settings.subjects) else f"not of '{settings.subjects}'"
 
 
 def model_weights(template: Template, mask: str = "all", area_weights: bool = True) -> Floats:
@@ -178,10 +185,7 @@ class _Build:
 
     def run(self) -> FaceModel:
         people, frames = self.subjects, self.frames
-        everyone = {s for release in frames.releases for s in release.subjects}
-        absent = len(everyone - set(people))
-        note = f"; {absent} left out (consent, use, split, choice, or no usable frame)" if absent else ""
-        self.say(f"{counted(len(people), 'subject')}, {counted(len(frames), 'frame')}{note}")
+        self.say(f"{counted(len(people), 'subject')}, {counted(len(frames), 'frame')}{self._absent()}")
         if len(people) < FEW_PEOPLE:
             self.say(
                 f"warning: {counted(len(people), 'person is', 'people are')} too few to speak for others; use "
@@ -191,6 +195,9 @@ class _Build:
         identity_people = self._prune_people() if len(people) > 1 else people
         if len(people) > 1:
             models["identity"] = self._identity("identity", identity_people)
+        else:
+            without = "identity or texture model" if self.settings.texture else "identity model"
+            self.say(f"warning: no {without}: {people[0]} is the only subject, and it takes two")
         survey = self._survey() if len(frames.expressive) > 1 else None
         blendshapes = sparse = None
         everything = np.arange(len(frames), dtype=np.int64)
@@ -209,7 +216,7 @@ class _Build:
         if self.settings.texture and len(people) > 1:
             self.say("texture")
             texture = fit_texture(
-                frames, people, self.settings.texture, self.settings.rank, self.settings.seed
+                frames, people, self.settings.texture, self.settings.rank, self.settings.seed, self.say
             )
         licences = sorted({str(r.attributes.get("licence", "")) for r in frames.releases} - {""})
         return FaceModel(
@@ -225,6 +232,20 @@ class _Build:
             "; ".join(licences),
             max(str(r.attributes.get("created", "")) for r in frames.releases),
         )
+
+    def _absent(self) -> str:
+        """Who of the releases' subjects is left out, by reason; empty where all are in."""
+        releases, here, reasons = self.frames.releases, set(self.subjects), dict[str, list[str]]()
+        for subject in sorted({s for release in releases for s in release.subjects} - here):
+            known = [release.subjects[subject] for release in releases if subject in release.subjects]
+            why = _why_unwanted(subject, known, self.settings)
+            if not why:
+                forbids = subject in self.frames.forbidden
+                why = "training not permitted" if forbids else "no usable frame"
+            reasons.setdefault(why, []).append(subject)
+        absent = sum(map(len, reasons.values()))
+        told = "; ".join(f"{why}: {listed(who)}" for why, who in reasons.items())
+        return f"; {absent} left out ({told})" if absent else ""
 
     def _people_table(self) -> NDArray[Any]:
         rows = []

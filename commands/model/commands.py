@@ -239,6 +239,7 @@ def fit_command(
     """The model fitted to scans (landmarks beside them) or to landmark files."""
     from mimicme.commands.model.files import fit_files
     from mimicme.commands.model.fitting import FitSettings
+    from mimicme.pipeline.landmarks.files import EXTENSIONS
 
     settings = FitSettings(expression=not at_rest, noise_mm=noise_mm)
     results = fit_files(model, files, output, settings, unit, kind)
@@ -247,6 +248,13 @@ def fit_command(
             f"{done.path}: median distance {done.residual_mm:.2f} mm, {counted(done.landmarks, 'landmark')}"
         )
         click.echo(f"{done.path}: not fitted: {done.error}" if done.error else found)
+        if not done.error and not done.landmarks:
+            click.echo(
+                f"warning: {done.path}: no landmark file lies beside the scan, so that it was taken to lie in the "
+                "model's own frame, upright and in its place: look at the mesh. With a landmark file of the scan's "
+                f"name beside it ({', '.join(EXTENSIONS[:3])} ...) the fit begins at its face.",
+                err=True,
+            )
     sys.exit(1 if any(done.error for done in results) else 0)
 
 

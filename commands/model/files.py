@@ -213,7 +213,7 @@ def write_personal(
 class FittedFile:
     """Attributes:
     path: what was written, or what could not be fitted.
-    residual_mm: median distance.  landmarks: that the fit began from.
+    residual_mm: median distance.  landmarks: that the fit began from; 0 of a scan: it began where the model lies.
     error: why nothing was written; empty when all went well.
     """
 

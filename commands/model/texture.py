@@ -8,12 +8,13 @@ then with what the model of the last round expects there (expectation-maximisati
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Bools, Singles
+from mimicme.pipeline.errors import out_of
 from mimicme.pipeline.model_file import TextureModel
 from mimicme.pipeline.numerics.linear_model import LinearModel, fit_pca, fit_streaming
 from mimicme.pipeline.release.frames import ReleaseFrames
@@ -44,9 +45,15 @@ def reduced(texture: NDArray[np.uint8], coverage: NDArray[np.uint8], size: int) 
 
 
 def fit_texture(
-    frames: ReleaseFrames, subjects: Sequence[str], size: int, rank: int, seed: int = 0
+    frames: ReleaseFrames,
+    subjects: Sequence[str],
+    size: int,
+    rank: int,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda text: None,
 ) -> TextureModel | None:
-    """The texture model of the subjects' neutrals, at `size` pixels a side; None where too few have textures."""
+    """The texture model of the subjects' neutrals, at `size` pixels a side; None, and said, where too few have
+    textures."""
     rows = [int(frames.neutral(s).rows[0]) for s in subjects]
     covered = np.zeros((size, size))
     total = np.zeros((size, size, 3))
@@ -60,9 +67,12 @@ def fit_texture(
         total += picture
         usable.append(row)
     if len(usable) < 2:
+        have = out_of(len(usable), len(subjects), "subject", verbs=("has", "have"))
+        say(f"warning: no texture model: {have} a neutral with a texture, and it takes two")
         return None
     pixels = np.flatnonzero(covered.ravel() >= max(COVERED_SHARE * len(usable), 2))
     if not len(pixels):
+        say("warning: no texture model: too few of the textures show the same place of the face")
         return None
     mean = total.reshape(-1, 3)[pixels] / covered.ravel()[pixels, None]
     model: LinearModel | None = None

@@ -159,8 +159,18 @@ def compute(task: Task[AlignSettings], out: CheckpointWriter) -> None:
             )
             _note(out, row, points, by_hand, found, settings)
             heads.append(found.pose)
-            eyes.append(eye_distance(points))
+            eyes.append(whole_eyes_apart(points))
         writer.close(turned_out(ingest.assumed, ingest.file_from_scan, heads, eyes))
+
+
+EYE_CORNERS = [36, 39, 42, 45]
+
+
+def whole_eyes_apart(points: Floats) -> float:
+    """Distance of the eye centres of (68, 3) points, mm; NaN where a corner of an eye is absent: of half a face, the
+    middle of what is shown of an eye is not that eye's, and the distance would say a wrong unit."""
+    corners = points[EYE_CORNERS]
+    return eye_distance(points) if np.isfinite(corners).all() else float("nan")
 
 
 def turned_out(assumed: Assumed, file_from_scan: Floats, heads: list[Floats], eyes: list[float]) -> TurnedOut:

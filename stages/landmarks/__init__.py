@@ -94,7 +94,8 @@ class LandmarksSettings:
     Attributes:
         sides: stands in [captures] now.
         max_distance_mm: largest distance of a landmark from the scan; one farther is left out, and when more than
-            half are, the frame is rejected. Points by hand lie within 1 mm of the embedded scan but for a few over
+            half are, the frame is rejected; so it is when the median of those over its surface is farther than a
+            sixth of it, as another scan's are. Points by hand lie within 1 mm of the embedded scan but for a few over
             holes and at the ears.
         detector: what finds points that no file gives: `mediapipe`, `none`, or `package.module:function` of your
             own, which is called without arguments and returns a `pipeline.landmarks.Detector`.
@@ -567,8 +568,9 @@ def _write_notes(
         out.note(
             row,
             "landmarks-left-out",
-            f"{len(frame.left_out)} landmarks lie over {settings.max_distance_mm:g} mm off the scan, or where its "
-            f"texture shows no one place of it, and were left out: {_few(frame.left_out)}. {_in_place(frame)}",
+            counted(len(frame.left_out), "landmark lies", "landmarks lie")
+            + f" over {settings.max_distance_mm:g} mm off the scan, or where its texture shows no one place of it, and "
+            f"{'was' if len(frame.left_out) == 1 else 'were'} left out: {_few(frame.left_out)}. {_in_place(frame)}",
         )
     if frame.axes:
         out.note(row, "landmarks-axes", frame.axes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -624,10 +625,22 @@ def _reject_half(share: float, side: str, limits: Limits, first: bool) -> None:
             expected=f"at least {max(bounds.values()):.0%}" + (" of a subject's neutral" if first else ""),
             todo="Look at the scan from the front"
             + ("; a neutral from the front is best" if first else "")
-            + "; to have the other half registered alone, lower "
-            + " and ".join(f"register.{name}" for name in missed)
+            + "; "
+            + _half_alone(share, missed)
             + ".",
         )
+
+
+def _half_alone(share: float, missed: Sequence[str]) -> str:
+    """What has a frame registered in spite of a half of which the scan shows so little, by the settings it missed."""
+    shown = math.floor(100 * share) / 100 if math.isfinite(share) else 0.0
+    if not shown:
+        return "next to nothing of that half is scanned, and no setting adds it: use frames, or a scan, that show it"
+    values = " and ".join(f"{name} = {shown:g}" for name in missed)
+    return (
+        f"to have this frame registered all the same, that half guessed, write {values} under [register] in "
+        "mimicme.toml, or give --set register.NAME=VALUE"
+    )
 
 
 def reject_bad(

@@ -340,6 +340,27 @@ def test_a_note_where_the_surface_was_asked_for_and_did_not_help(tmp_path, monke
         assert ["pose-by-landmarks" in s.note for s in found.statuses] == [False, False, True, True]
 
 
+def test_no_size_is_told_by_eyes_of_which_the_scan_shows_a_part(tmp_path, monkeypatch):
+    """The middle of half an eye is not the eye's: half a face told 48 mm and a unit that fits nobody."""
+    monkeypatch.setattr(stage.IngestCheckpoint, "assumed", Assumed(None, True))
+    told = {}
+    for name, absent in (("whole", []), ("parts", [36, 37, 41, 44, 45, 46])):
+        points = template().landmarks()[None].copy()
+        points[0, absent] = np.nan
+        assert (eye_distance(points[0]) < 50) == (name == "parts")
+        task = a_task(tmp_path / name, points, AlignSettings(refine=False), 2)
+        with writing(tmp_path / f"{name}.h5", stage="align", item="S", made_by={}) as out:
+            stage.compute(task, out)
+        with Checkpoint(tmp_path / f"{name}.h5") as found:
+            assert found.statuses[0].ok
+            told[name] = str(found.attrs.get("size_decision", ""))
+    assert told == {"whole": "", "parts": ""}
+    # four corners are whole eyes, and small ones are told
+    points = template().landmarks()
+    points[[37, 38, 40, 41, 43, 44, 46, 47]] = np.nan
+    assert stage.whole_eyes_apart(points) == eye_distance(points) > 50
+
+
 def test_axes_and_size_are_told_as_they_turn_out() -> None:
     """What ingest assumed without landmarks is corrected by where the heads lie, and by how far eyes are apart."""
     assumed = Assumed("+y", True)

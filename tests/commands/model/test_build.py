@@ -189,12 +189,46 @@ def test_refused_subjects_and_other_splits_stay_out(known_module, tmp_path, refu
             handle[f"subjects/{s}"].attrs["split"] = "train"
     said: list[str] = []
     model = build([some.path], tmp_path / "m.h5", PLAIN, said.append)
-    assert "1 left out" in said[0]
+    assert said[0].endswith("; 1 left out (consent refused or withdrawn: S002)")
     assert model.subjects["subject"].tolist() == ["S000", "S001", "S003", "S004"]
-    train = build([some.path], tmp_path / "t.h5", BuildSettings(texture=0, group_minimum=0, split="train"))
+    said.clear()
+    settings = BuildSettings(texture=0, group_minimum=0, split="train")
+    train = build([some.path], tmp_path / "t.h5", settings, said.append)
+    for told in (
+        "3 left out",
+        "consent refused or withdrawn: S002",
+        "of another split than 'train': S003, S004",
+    ):
+        assert told in said[0]
     assert train.subjects["subject"].tolist() == ["S000", "S001"]
     with pytest.raises(UsageError, match="no usable frame"):
         build([some.path], tmp_path / "n.h5", BuildSettings(split="test"))
+
+
+def test_who_has_no_usable_frame_or_was_not_asked_for_is_named(known_module, tmp_path):
+    import h5py
+
+    some = known_module.write_known_release(tmp_path / "r.h5", subjects=4, texture=False)
+    with h5py.File(some.path, "a") as handle:
+        index = handle["index"][:]
+        index["status"][index["subject"] == b"S001"] = b"rejected"
+        handle["index"][:] = index
+    said: list[str] = []
+    build([some.path], tmp_path / "m.h5", replace(PLAIN, subjects="S00[0-2]"), said.append)
+    for told in ("2 left out", "no usable frame: S001", "not of 'S00[0-2]': S003"):
+        assert told in said[0]
+
+
+def test_a_model_that_is_not_made_is_told(known_module, tmp_path):
+    bare = known_module.write_known_release(tmp_path / "bare.h5", subjects=3, texture=False)
+    settings = replace(PLAIN, rank=2, texture=8)
+    said: list[str] = []
+    assert build([bare.path], tmp_path / "b.h5", settings, said.append).texture is None
+    assert any(s.startswith("warning: no texture model: 0 of 3 subjects") for s in said)
+    said.clear()
+    one = build([bare.path], tmp_path / "o.h5", replace(settings, subjects="S000"), said.append)
+    assert "identity" not in one.models
+    assert any(s.startswith("warning: no identity or texture model: S000 is the only subject") for s in said)
 
 
 def test_few_people_are_warned_about(known, tmp_path):

@@ -388,5 +388,15 @@ def test_fit_reads_scans_with_landmarks_beside_them_in_their_own_unit(known, mod
     with np.load(tmp_path / "out/face.npz", allow_pickle=False) as stored:
         assert float(stored["unit_mm"]) == 10
         np.testing.assert_allclose(stored["pose"][:3, :3], POSE[:3, :3], atol=0.05)
+    assert "warning" not in said
     call("fit", model_path, tmp_path / "face.ljson", "--output", tmp_path / "marks", "--format", "obj")
     assert (tmp_path / "marks/face.obj").is_file()
+
+
+def test_fit_warns_of_a_scan_without_landmarks(known, model_path, call, tmp_path):
+    truth = known.clean(Item("S009", "happiness"))[2]
+    write_obj(tmp_path / "face.obj", Mesh(truth, known.template.faces))  # in the model's own frame
+    said = call("fit", model_path, tmp_path / "face.obj", "--output", tmp_path / "out")
+    assert "0 landmarks" in said
+    warned = said[said.index("warning: ") :]
+    assert "face.ply: no landmark file lies beside the scan" in warned and ".ljson" in warned

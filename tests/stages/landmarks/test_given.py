@@ -156,6 +156,33 @@ def test_a_few_points_off_the_scan_are_left_out_and_named(tmp_path):
         assert 0.6 < found["confidence"][0][50] < 0.9
 
 
+def test_another_scans_points_near_the_scan_are_rejected():
+    """None lies over `max_distance_mm` off: they are no others of which the rest could be kept."""
+    off = np.random.default_rng(3).uniform(-9.0, 9.0, size=68)
+    points = POINTS + off[:, None] * [0, 0, 1]
+    assert 2.5 < np.median(SURFACE.distance(points)) < 5 and SURFACE.distance(points).max() < 15.0
+    with pytest.raises(FrameRejected) as caught:
+        on_scan(points, SURFACE, 15.0, points)
+    assert caught.value.reason == "landmarks-off-scan"
+    for said in ("another scan's", "at most 2.5 mm", "landmarks.max_distance_mm"):
+        assert said in str(caught.value)
+    on_scan(points, SURFACE, 40.0, points)  # the way out that it names
+
+
+def test_points_beyond_the_borders_of_a_scan_are_no_sign_of_another():
+    """Two thirds of a careful file's points lie where the scan has none, up to 15 mm past its border."""
+    points = POINTS[np.abs(POINTS[:, 0]) <= 50][:30].copy()
+    inner = np.abs(VERTICES[FACES][:, :, 0]).max(axis=1) < 61
+    beyond = np.stack([np.full(20, 72.0), np.linspace(-90, 90, 20), np.full(20, 50 - 72**2 / 200)], axis=1)
+    both = np.concatenate([points[:10], beyond])
+    surface = Surface(VERTICES, FACES[inner])
+    distances = on_scan(both, surface, 40.0)
+    assert np.median(distances) > 40.0 / 6 and distances[:10].max() < 0.01
+    careless = both + np.r_[np.full(10, 30.0), np.zeros(20)][:, None] * [0, 0, 1]
+    with pytest.raises(FrameRejected, match="over its surface"):
+        on_scan(careless, surface, 40.0)
+
+
 def test_points_in_millimetres_beside_a_scan_in_metres_are_explained():
     with pytest.raises(FrameRejected) as caught:
         on_scan(transform(np.linalg.inv(FILE_FROM_SCAN), POINTS), SURFACE, 15.0, POINTS)
@@ -264,7 +291,9 @@ def test_what_is_left_out_is_found_instead(tmp_path, monkeypatch):
             assert found["confidence"][row][40] == pytest.approx(0.4)
             assert found.statuses[row].note == "landmarks-left-out"
             assert IBUG68[40] in found.statuses[row].message
-            assert "A found one stands in its place." in found.statuses[row].message
+            said = found.statuses[row].message
+            assert "1 landmark lies over 15 mm off" in said and " was left out" in said
+            assert "A found one stands in its place." in said
         assert found["quality/landmark_distance"][0] < 0.01
         assert np.isnan(found["quality/landmark_distance"][1])  # a pixel has no distance
 

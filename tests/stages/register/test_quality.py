@@ -500,22 +500,38 @@ def test_a_neutral_needs_more_of_both_halves_than_a_frame_that_has_one(side):
     with pytest.raises(FrameRejected) as caught:
         reject_bad(aside, LIMITS, 1000, first=True)
     assert caught.value.reason == "register-half"
-    for said in (f"the {side} half", "30%", "40%", "register.min_neutral_half_share"):
+    for said in (
+        f"the {side} half",
+        "30%",
+        "40%",
+        "min_neutral_half_share = 0.3 under [register] in mimicme.toml",
+    ):
         assert said in str(caught.value)
     # each bound is lowered by its own setting, and the larger holds
     reject_bad(aside, replace(LIMITS, min_neutral_half_share=0.3), 1000, first=True)
-    assert "register.min_half_share" not in str(caught.value)  # to lower it would be of no use
-    with pytest.raises(FrameRejected, match=r"50%.*register\.min_half_share"):
+    assert "min_half_share" not in str(caught.value)  # to lower it would be of no use
+    with pytest.raises(FrameRejected, match=r"50%.*write min_half_share = 0\.45 under"):
         reject_bad(replace(GOOD, core_share_left=0.45), replace(LIMITS, min_half_share=0.5), 1000, first=True)
 
 
 def test_a_neutral_that_fails_both_bounds_of_a_half_names_both():
     """Else whoever lowers one, and registers everybody again, meets the other."""
-    unseen = replace(GOOD, core_share_left=0.0)
+    little = replace(GOOD, core_share_left=0.096)
     with pytest.raises(FrameRejected) as caught:
-        reject_bad(unseen, LIMITS, 1000, first=True)
-    for said in ("0%", "register.min_half_share and register.min_neutral_half_share"):
+        reject_bad(little, LIMITS, 1000, first=True)
+    for said in ("10%", "min_half_share = 0.09 and min_neutral_half_share = 0.09 under [register]"):
         assert said in str(caught.value)
+    # what it says to write brings the frame back
+    reject_bad(little, replace(LIMITS, min_half_share=0.09, min_neutral_half_share=0.09), 1000, first=True)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.004])
+def test_where_nothing_of_a_half_is_scanned_no_setting_is_advised(share):
+    for first in (False, True):
+        with pytest.raises(FrameRejected) as caught:
+            reject_bad(replace(GOOD, core_share_left=share), LIMITS, 1000, first=first)
+        assert caught.value.reason == "register-half" and "no setting adds it" in str(caught.value)
+        assert "half_share" not in str(caught.value)
 
 
 def test_what_a_guess_of_the_neutral_begins_from_is_the_template():
