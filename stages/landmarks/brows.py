@@ -62,8 +62,8 @@ LEAST_STEP = 0.3  # of what is dark inside; a lesser step is no end
 # (`synth`).
 LEAST_DARK, MOST_DARK = 0.4, 0.6
 UNSEEN_END = 0.3  # what the points of an end that is not seen are worth, beside those of one that is
-# Two brows' ends that lie so differently beyond the networks': the one farther from these is shade beside the nose, a
-# wrinkle or hair (reasoned, not tuned: people's differ by 1 to 3 mm)
+# Two brows' inner ends that lie so differently beyond the networks': the one farther from these is shade beside the
+# nose or a wrinkle (reasoned, not tuned: people's differ by 1 to 3 mm).  Outer ends differ by more, and are left alone.
 UNLIKE_MM = 4.0
 EYE_MM = 2.0  # around an eye's opening: lashes
 
@@ -82,14 +82,12 @@ class Stroke(NamedTuple):
         first, last = (1.0 if seen else UNSEEN_END for seen in self.ends)
         return self.evidence * (first + (last - first) * shares)
 
-    def believed(self, other: Stroke) -> tuple[bool, bool]:
-        """Whether its first and last end were seen where the other brow's, in a mirror, may be too."""
-        first, last = (
-            seen and not (seen_there and abs(here - there) > UNLIKE_MM and abs(here) > abs(there))
-            for seen, here, seen_there, there in zip(
-                self.ends, self.beyond, other.ends[::-1], other.beyond[::-1], strict=True
-            )
-        )
+    def believed(self, other: Stroke, inner: int) -> tuple[bool, bool]:
+        """Whether its first and last end may be taken where they seem to be; the one beside the nose, number `inner` (0
+        or 1), only where the other brow's, in a mirror, lies much alike."""
+        here, there = self.beyond[inner], other.beyond[1 - inner]
+        unlike = other.ends[1 - inner] and abs(here - there) > UNLIKE_MM and abs(here) > abs(there)
+        first, last = (seen and not (unlike and end == inner) for end, seen in enumerate(self.ends))
         return first, last
 
 
@@ -99,7 +97,7 @@ def follow_brows(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Fl
 
     A brow that does not stand out from the skin - a fair one, one under hair - stays as it is; one that hardly does
     goes a part of the way.  An end over a hole goes where the other brow ends, and where none of them is seen it stays.
-    So does one that lies unlike the other brow's.
+    So does an inner one that lies unlike the other brow's.
 
     Args:
         scene: a scan with colours; without, nothing is followed.
@@ -120,7 +118,10 @@ def follow_brows(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Fl
     for (rows, camera, side), brow, other in zip(sides, strokes, strokes[::-1], strict=True):
         if brow is None:
             continue
-        believed = brow.ends if other is None else brow.believed(other)
+        inner = (
+            1 if rows == GROUPS["left_eyebrow"] else 0
+        )  # iBUG's left is the image's; both run from left to right
+        believed = brow.ends if other is None else brow.believed(other, inner)
         if other is not None and not all(believed):  # what is hidden is looked up at the other brow
             brow = stroke(*side, np.where(other.ends, other.beyond, np.nan)[::-1], believed)
         if brow is None:

@@ -205,14 +205,17 @@ def test_an_end_over_a_hole_is_looked_up_at_the_other_brow():
     assert both.ends == alone.ends
 
 
-def test_an_end_unlike_the_other_brows_is_not_believed():
+def test_an_inner_end_unlike_the_other_brows_is_not_believed():
     """One stroke goes on into the shade beside the nose, by 8 mm; the other ends where the detector has it."""
     long = Stroke(SEEN, 1.0, (True, True), (0.5, 8.0))
     other = Stroke(SEEN, 1.0, (True, True), (0.3, -0.4))  # its first end is the inner one
-    assert long.believed(other) == (True, False)
-    assert other.believed(long) == (True, True)
-    assert long.believed(other._replace(ends=(False, True))) == (True, True)  # nothing to compare with
-    assert long._replace(beyond=(0.5, 4.2)).believed(other) == (True, True)
+    assert long.believed(other, 1) == (True, False)
+    assert other.believed(long, 0) == (True, True)
+    assert long.believed(other._replace(ends=(False, True)), 1) == (True, True)  # nothing to compare with
+    assert long._replace(beyond=(0.5, 3.5)).believed(other, 1) == (True, True)
+    # people's outer ends differ
+    assert long.believed(other, 0) == (True, True)
+    assert long._replace(ends=(True, False)).believed(other, 0) == (True, False)
 
 
 def test_such_an_end_goes_where_the_other_brow_ends():
