@@ -42,7 +42,7 @@ SAYS: dict[str, tuple[str | None, ...]] = {
     "export": ("2 files in meshes", "2 files in arrays"),
     "template check": ("ok +All 68 landmarks are there", '"message": "All 68 landmarks are there'),
     "evaluate": (r"(?m)^surprise +\d", '"frames": 4'),
-    "publish": (r"1 subject with 4 frames under pseudonyms.*public/release\.h5: verified",) * 2,
+    "publish": (r"1 subject with 4 registered frames under pseudonyms.*public/release\.h5: verified",) * 2,
     "withdraw": ("ws: 'S000' is gone: 2 sequences with 4", "release.h5: 'S000' is gone: 2 sequences with 4"),
     "completion": (r"_mimicme_completion\(\)", "function _mimicme_completion"),
     # the second makes a stage again, in workers: of the stages alike the last one, after which nothing follows from it

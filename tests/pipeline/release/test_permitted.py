@@ -92,7 +92,7 @@ def test_models_are_built_of_those_who_permit_it(path: Path, tmp_path: Path) -> 
         [path], tmp_path / "m.h5", BuildSettings(texture=0, group_minimum=0, prune=0, sparse=0), told.append
     )
     assert model.subjects["subject"].tolist() == ["A1", "A2", "A4"]
-    assert any("1 left out (consent, use" in one for one in told)
+    assert any("1 left out (training not permitted: A3)" in one for one in told), told
     with pytest.raises(UsageError, match="who permits 'raw'"):
         ReleaseFrames([path], lambda table: table["subject"] == "A1", use="raw")
 

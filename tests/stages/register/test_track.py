@@ -896,7 +896,7 @@ def test_a_half_is_enough_of_a_frame_whose_subject_has_a_neutral(dome):
     x = whole.vertices[whole.faces].mean(axis=1)[:, 0]
     cut = replace(whole, faces=whole.faces[x < 20])
     tracker = dome.tracker()
-    with pytest.raises(FrameRejected, match="register.min_neutral_half_share") as caught:
+    with pytest.raises(FrameRejected, match="min_neutral_half_share = 0.32 under .register.") as caught:
         tracker.register(cut)
     assert caught.value.reason == "register-half" and tracker.neutral is None
     tracker.register(whole)
