@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import numpy as np
 
@@ -112,19 +113,21 @@ def on_scan(
     nearest = surface.closest(points[given])
     distances[given] = nearest.distances
     off = distances > max_distance_mm
+    diagnosis = partial(
+        _diagnosis,
+        points[given],
+        None if in_file is None else in_file[given],
+        np.eye(4) if scan_from_file is None else scan_from_file,
+        surface,
+        max_distance_mm,
+    )
     if 2 * off.sum() > given.sum():
         raise FrameRejected(
             "landmarks-off-scan",
             f"{off.sum()} of {given.sum()} landmarks do not lie on the scan: "
             f"median distance {np.nanmedian(distances):.4g} mm",
             expected=f"within {max_distance_mm:g} mm",
-            todo=_diagnosis(
-                points[given],
-                None if in_file is None else in_file[given],
-                np.eye(4) if scan_from_file is None else scan_from_file,
-                surface,
-                max_distance_mm,
-            ),
+            todo=diagnosis(),
         )
     # a point beyond a border, or over a hole, is nearest to the rim: how far off it lies is the scan's doing
     rim = boundary_vertices(surface.faces, len(surface.vertices))
@@ -136,12 +139,7 @@ def on_scan(
             "the landmarks lie off the scan's surface, as another scan's would",
             seen=f"a median distance of {np.median(over_data):.2g} mm over its surface",
             expected=f"at most {own:.2g} mm",
-            todo=_diagnosis(
-                points[given],
-                None if in_file is None else in_file[given],
-                np.eye(4) if scan_from_file is None else scan_from_file,
-                surface,
-                max_distance_mm,
+            todo=diagnosis(
                 "Is it another scan's file, or another frame's? Put this frame's own in its place, or remove it and "
                 "let the landmarks be found. If it is this frame's, correct its points, or raise "
                 f"landmarks.max_distance_mm, {max_distance_mm:g} now: the bound is a sixth of it.",
