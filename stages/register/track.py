@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -497,12 +497,6 @@ class SequenceTracker:
         self._fitter = self._fitters.of(*closed)
         head = self._head_on(fit_target, frame.detected, None if before is None else before.skin)
         rest = self._rest
-        if self.neutral is not None:
-            skull = (
-                self._head_of(fit_target, None if before is None else before.skin) if head is None else head
-            )
-            if skull is not None:
-                fit_target = replace(fit_target, held=self._forehead.held(transform(skull, rest)))
         if head is not None:
             rest, start = transform(head, rest), start @ head[:3, :3].T
         warp = self._fitter.warp(
@@ -514,6 +508,10 @@ class SequenceTracker:
             rest, start = self._with_head_motion(rest, start)
         skin = self._share(rest + start, target, None) if before is None else before.skin
         free = weights_of(skin)
+        # points by hand lead nearly there
+        skull = self._head_of(fit_target, skin, [settings.scale_end_mm]) if head is None else head
+        if skull is not None:
+            fit_target = replace(fit_target, held=self._forehead.held(transform(skull, self._rest)))
         coarse_target = replace(fit_target, skin=free)
         annealing = annealed(steps, (first, settings.stiffness_end), (scale, 2 * settings.scale_end_mm))
         if self.neutral is None:
@@ -606,10 +604,18 @@ class SequenceTracker:
         use = SKULL_LANDMARKS & (fit_target.weights > 0)
         if (use & ~detected).sum() >= MIN_LANDMARKS:
             return None
-        return self._head_of(fit_target, skin)
+        return self._head_of(fit_target, skin, [COARSE_HEAD_MM, self.settings.scale_end_mm])
 
-    def _head_of(self, fit_target: FitTarget, skin: Floats | None) -> Floats | None:
-        """(4, 4) the same, from whatever landmarks; None while there is no neutral, or hardly any above the mouth."""
+    def _head_of(
+        self, fit_target: FitTarget, skin: Floats | None, scales_mm: Sequence[float]
+    ) -> Floats | None:
+        """(4, 4) the same, from whatever landmarks; None while there is no neutral, or hardly any above the mouth.
+
+        Args:
+            scales_mm: of the rounds on the surface (`refine_pose`).  From points by hand the last one alone ends where
+                both do (a surprise of `synth`: forehead's motion off by 0.25 mm with it, 0.26 with both, 0.43 with the
+                first alone).
+        """
         weights = np.where(SKULL_LANDMARKS, fit_target.weights, 0.0)
         if self.neutral is None or (weights > 0).sum() < MIN_LANDMARKS:
             return None
@@ -618,7 +624,7 @@ class SequenceTracker:
         if skin is None:
             skin = self._share(transform(head, self.neutral), scan, None)
         bone = ((self._skull > 0) * weights_of(skin))[level.index]
-        for scale in (COARSE_HEAD_MM, self.settings.scale_end_mm):
+        for scale in scales_mm:
             placed = transform(head, self.neutral[level.index])
             head = refine_pose(placed, level.faces, scan, scale, min_cosine, bone) @ head
         return head

@@ -687,6 +687,21 @@ def head_off(dome, frame: Frame, skin: np.ndarray | None = None) -> float:
     return float(dome.apart(transform(head, neutral), neutral)[tracker._skull > 0].mean())
 
 
+def test_points_by_hand_lead_so_near_that_one_round_finds_the_head(dome):
+    """The forehead is held to it: found landmarks take two rounds on the surface, those by hand the last alone."""
+    frame, neutral = dome.frame(1), dome.truth(0.0)
+    noise = np.random.default_rng(3).normal(scale=1 / np.sqrt(3), size=(68, 3))
+    target = FitTarget(ScanTarget(frame.vertices, frame.faces), frame.landmarks + noise, np.ones(68))
+    tracker = dome.tracker(neutral, replace(dome.SETTINGS, coarse_vertices=1200))
+
+    def off(scales_mm: list[float]) -> float:
+        head = tracker._head_of(target, np.ones(len(neutral)), scales_mm)
+        return float(dome.apart(transform(head, neutral), neutral)[tracker._skull > 0].mean())
+
+    assert off([]) > 0.2
+    assert off([dome.SETTINGS.scale_end_mm]) < 0.1
+
+
 def with_cap(frame: Frame) -> Frame:
     """5 mm thick, down to the brows."""
     vertices = frame.vertices.copy()
