@@ -117,7 +117,7 @@ DROP_MM = 26.0
 def scream(short_mm, drop_mm=DROP_MM, hole=True, chin_hole=False):
     """Depth (height, width) of a mouth that is open so far below its corners, and the points (20, 2) px as drawn."""
     rest = np.clip(1 - (X / HALF_MM) ** 2, 0, None)
-    opening = (Y > -2 * rest) & (Y < drop_mm * rest)
+    opening = (Y / np.maximum(rest, 1e-9) > -2) & (Y / np.maximum(rest, 1e-9) < drop_mm)
     depth = 100 - 0.01 * X**2 - 0.1 * Y
     depth = np.where(opening, np.nan if hole else depth - 15.0, depth)
     if chin_hole:
