@@ -20,8 +20,9 @@ SUSPICIOUS = (
     "animation-unread", "another-face", "axes-mirrored", "cheek-slid", "ear-beside", "ear-draped",
     "face-without-texture", "few-landmarks-on-scan", "few-triangles", "frame-repeated", "half-seen",
     "landmarks-by-hand-only", "landmarks-distrusted", "landmarks-doubted", "landmarks-jump",
-    "landmarks-left-out", "landmarks-not-compared", "landmarks-unsure", "lids-folded", "lids-open", "lids-shut",
-    "lips-apart", "mouth-askew", "mouth-misplaced", "neutral-odd", "not-skin", "part-missing",
+    "landmarks-left-out", "landmarks-not-compared", "landmarks-shifted", "landmarks-unsure",
+    "lids-folded", "lids-open", "lids-shut", "lips-apart", "mouth-askew", "mouth-hidden", "mouth-misplaced",
+    "neutral-odd", "not-skin", "part-missing",
     "pose-by-landmarks", "surface-layers", "texture-ambiguous", "texture-drifts", "texture-empty",
     "texture-relocated", "texture-repeated", "triangles-turned", "unused-vertices",
 )  # fmt: skip

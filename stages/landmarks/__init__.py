@@ -24,6 +24,7 @@ lies further than `max_distance_mm` from a scan that the others lie on, or its p
 `landmarks-jump`, a detected one leaves its neighbours for a frame, and does so when it is detected again;
 `landmarks-unsure`, the mean confidence is low, a scan without colours does not show eyes or mouth, a hole takes the
 place of the mouth, or an eye looks shut and does not show where its lids meet;
+`landmarks-shifted`, a sequence's files lie on the scans of the frames before or after theirs;
 `landmarks-by-hand-only`; `landmarks-not-compared`, pixels that nothing was found for;
 `landmarks-axes`, which signs of x and y a file of 3D Slicer was read with.
 """
@@ -69,6 +70,7 @@ from mimicme.stages.landmarks.given import (
     refuse_mirrored,
 )
 from mimicme.stages.landmarks.search import say_axes, say_size
+from mimicme.stages.landmarks.shifted import NeighbourCheck
 from mimicme.stages.landmarks.temporal import jumps
 from mimicme.stages.landmarks.texture_points import on_texture, refuse_displaced
 from mimicme.stages.landmarks.unedited_points import read_found, unedited
@@ -362,9 +364,16 @@ def head_by_hand(template_marks: Floats, manual: Located) -> Floats | None:
 
 
 def _given_on_scan(
-    ingest: IngestCheckpoint, row: int, beside: Beside, limit_mm: float, marks: Floats
+    ingest: IngestCheckpoint,
+    row: int,
+    beside: Beside,
+    limit_mm: float,
+    marks: Floats,
+    neighbours: NeighbourCheck,
 ) -> Given:
     """A file's points or pixels on the scan; marks: (68, 3) the template's landmarks.
+
+    Points in space are added to what compares them with other frames' scans.
 
     Raises:
         FrameRejected: see the module.
@@ -379,6 +388,7 @@ def _given_on_scan(
         surface, scan_from_file = Surface(scan.vertices, scan.faces), inverse(ingest.file_from_scan)
         in_file, axes = of_slicer(beside, scan_from_file, surface)
         in_scan = transform(scan_from_file, in_file)
+        neighbours.add(row, in_scan, surface)
         refuse_mirrored(in_file, scan_from_file, surface)
         distances = on_scan(in_scan, surface, limit_mm, in_file, scan_from_file)
         return Given(*located(in_scan, distances, limit_mm), float(np.nanmedian(distances)), scan, axes=axes)
@@ -403,6 +413,7 @@ def read_frame(
     row: int,
     finder: Finder,
     near: Floats | None,
+    neighbours: NeighbourCheck,
 ) -> Frame:
     """Landmarks of one frame, by hand and detected.
 
@@ -414,7 +425,7 @@ def read_frame(
     if beside is None:
         return Frame(merge(None, finder.detect(ingest, row, near)), [], np.nan)
     marks = task.load_template().landmarks()
-    given = _given_on_scan(ingest, row, beside, task.settings.max_distance_mm, marks)
+    given = _given_on_scan(ingest, row, beside, task.settings.max_distance_mm, marks, neighbours)
     exported = read_found(frame, out.sources)
     if exported is not None and given.pixels is None:
         found, confidence = exported
@@ -442,14 +453,14 @@ def read_frame(
 
 def compute(task: Task[LandmarksSettings], out: CheckpointWriter) -> None:
     """The stage: see the module."""
-    finder = Finder(task)
+    finder, neighbours = Finder(task), NeighbourCheck()
     with task.input(IngestCheckpoint) as ingest:
         rows = out.continue_from(ingest)
         frames: dict[int, Frame] = {}
         near: Floats | None = None
         for row in rows:
             try:
-                frame = read_frame(task, out, ingest, row, finder, near)
+                frame = read_frame(task, out, ingest, row, finder, near, neighbours)
             except FrameRejected as error:
                 out.reject(row, error)
                 continue
@@ -458,6 +469,11 @@ def compute(task: Task[LandmarksSettings], out: CheckpointWriter) -> None:
         jumping = _redetect_jumps(frames, ingest, finder, len(ingest.numbers))
     used = any((frame.found.source == DETECTED).any() for frame in frames.values())
     _write(out, frames, jumping, finder.name if used else "", task.settings)
+    shift = neighbours.shift()
+    if shift is not None:
+        for row, frame in sorted(frames.items()):
+            if (frame.found.source == MANUAL).any():
+                out.note(row, "landmarks-shifted", shift.sentence())
     for row in sorted(finder.bare):
         out.note(
             row,

@@ -47,7 +47,9 @@ MOST_HALVES = 2  # of views of what may be half a face that are completed where 
 SNAP_MM = 8.0  # a point further from the scan lies over a hole
 BOUNDARY_MM = 4.0  # a point that no ray meets, but the scan reaches: a lid beside the hole of an eye
 SPREAD_MM = 6.0  # views that disagree by more know nothing
-RELIEF_SHOWS = 0.5  # evidence with which a bare scan's relief has a point that the views disagree about
+RELIEF_SHOWS = (
+    0.5  # evidence with which relief or the lips' borders have a point that the views disagree about
+)
 # Views move on to the consensus' pose until it turns by less, at most so often.  On a face of `synth` that is looked at
 # from 10 degrees aside, the pose turns by 9 degrees more in the second round and 10 back in the third.
 SETTLED_DEG, MOST_ROUNDS = 2.0, 6
@@ -278,7 +280,8 @@ def landmarks_on_scan(
         spread[CHIN], support[CHIN] = 0.0, len(views)
     absent = np.full(N_LANDMARKS, PRESENT, np.uint8)
     absent[off > SNAP_MM] = OVER_HOLE
-    absent[(spread > SPREAD_MM) & (np.maximum(on_creases, on_lids) < RELIEF_SHOWS)] = DISAGREED
+    shown = np.maximum.reduce([on_lips, on_creases, on_lids])
+    absent[(spread > SPREAD_MM) & (shown < RELIEF_SHOWS)] = DISAGREED
     absent[(support < 0.1) & (off > BOUNDARY_MM)] = UNSEEN
     jaw = GROUPS["jaw"]
     absent[jaw][on_chin[jaw] < LEAST_CHIN] = OUTLINE

@@ -11,7 +11,7 @@ from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.captures.units import face_axes
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import boundary_vertices, inverse, transform
-from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.pipeline.geometry.spatial import Closest, Surface
 from mimicme.pipeline.landmarks import DETECTED, GROUPS, IBUG68, MANUAL, NONE, PARTS, Located
 from mimicme.pipeline.landmarks.beside import Beside
 from mimicme.pipeline.landmarks.files import EXTENSIONS
@@ -129,15 +129,12 @@ def on_scan(
             expected=f"within {max_distance_mm:g} mm",
             todo=diagnosis(),
         )
-    # a point beyond a border, or over a hole, is nearest to the rim: how far off it lies is the scan's doing
-    rim = boundary_vertices(surface.faces, len(surface.vertices))
-    over_data = nearest.distances[~rim[surface.faces[nearest.triangles]].any(axis=1)]
-    own = OWN_SHARE * max_distance_mm
-    if len(over_data) >= LEAST_OVER_DATA and np.median(over_data) > own:
+    own, over_data = OWN_SHARE * max_distance_mm, _median_inside(nearest, surface)
+    if over_data > own:
         raise FrameRejected(
             "landmarks-off-scan",
             "the landmarks lie off the scan's surface, as another scan's would",
-            seen=f"a median distance of {np.median(over_data):.2g} mm over its surface",
+            seen=f"a median distance of {over_data:.2g} mm over its surface",
             expected=f"at most {own:.2g} mm",
             todo=diagnosis(
                 "Is it another scan's file, or another frame's? Put this frame's own in its place, or remove it and "
@@ -146,6 +143,20 @@ def on_scan(
             ),
         )
     return distances
+
+
+def over_surface(points: Floats, surface: Surface) -> float:
+    """Median distance, mm, of those of points (68, 3), NaN absent, to a surface that lie over it, not past its borders;
+    NaN of fewer than `LEAST_OVER_DATA`."""
+    given = points[np.isfinite(points).all(axis=1)]
+    return _median_inside(surface.closest(given), surface) if len(given) else np.nan
+
+
+def _median_inside(nearest: Closest, surface: Surface) -> float:
+    # a point beyond a border, or over a hole, is nearest to the rim: how far off it lies is the scan's doing
+    rim = boundary_vertices(surface.faces, len(surface.vertices))
+    inside = nearest.distances[~rim[surface.faces[nearest.triangles]].any(axis=1)]
+    return float(np.median(inside)) if len(inside) >= LEAST_OVER_DATA else np.nan
 
 
 def _diagnosis(

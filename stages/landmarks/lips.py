@@ -20,7 +20,15 @@ from mimicme.pipeline.arrays import Bools, Floats, Singles
 from mimicme.pipeline.drawing.render import Camera
 from mimicme.pipeline.formats.image import opencv
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
-from mimicme.stages.landmarks.opening import APART, opening_marks
+from mimicme.stages.landmarks.opening import (
+    APART,
+    BESIDE,
+    INNER,
+    LOWER_INNER,
+    LOWER_OUTER,
+    lowered,
+    opening_marks,
+)
 from mimicme.stages.landmarks.strips import (
     OUTER,
     PIXELS_PER_MM,
@@ -34,7 +42,6 @@ from mimicme.stages.landmarks.views import DISTANCE_MM, Scene, turned
 
 # Rows of the mouth's 20 points: its borders from the image's left corner to the right one, and the opening.
 UPPER, LOWER = np.arange(0, 7), np.array([0, 11, 10, 9, 8, 7, 6])
-INNER = np.arange(12, 20)
 CORNERS = ((0, 12, 16), (6, 16, 12))  # outer corner, inner one, the inner one of the other side
 
 AROUND_MM = 14.0  # of the lips, that a picture shows
@@ -65,6 +72,9 @@ SEPARATION = (2.0, 4.0)
 STEP = (0.25, 0.5)
 # A ray that meets the scan so far behind the networks' point, or before it, meets something else than the lip.
 MOST_MOVED_MM, MOST_NEARER_MM = 10.0, 20.0
+# A lower lip's inner border that the picture shows, so far off the scan, is placed by the lip beside it.
+OFF_RIM_MM, RIM_SHOWS = 3.0, 0.5
+ON_LIP_MM = 1.0  # outwards of the rim of a mouth that is wide open: there the scan shows the lip
 
 
 def follow_lips(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Floats]:
@@ -84,6 +94,12 @@ def follow_lips(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Flo
     camera = _camera(points[rows], pose)
     picture, depth = scene.shown(camera)
     before = camera.project(points[rows])
+    down = lowered(depth, before)
+    dropped = bool((down != before).any())
+    if dropped:
+        points = points.copy()
+        points[rows] = _lowered(scene, camera, points[rows], down)
+        out, before = points.copy(), camera.project(points[rows])
     marks, worth = lip_marks(picture, np.isnan(depth), before)
     marks[APART], worth[APART] = opening_marks(picture, depth, marks)
     met, places = on_scan(scene, camera, marks[OUTER])
@@ -97,10 +113,46 @@ def follow_lips(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Flo
     aside = (marks - before)[APART] / PIXELS_PER_MM
     out[rows[APART]] += aside[:, :1] * camera.axes[0] - aside[:, 1:] * camera.axes[1]
     evidence[rows[APART]] = worth[APART]
+    low = rows[LOWER_INNER]
+    astray = scene.surface.distance(out[low] - scene.centre) > OFF_RIM_MM
+    astray = dropped | (astray & (evidence[low] > RIM_SHOWS))
+    out[low] = np.where(astray[:, None], _on_rim(scene, camera, out[rows], marks), out[low])
     for outer, inner, _ in CORNERS:  # over a hole as often as not: it goes with the outer one
         if met[outer]:
             out[rows[inner]] += INNER_SHARE * moved[outer]
     return out, evidence
+
+
+def _lowered(scene: Scene, camera: Camera, mouth: Floats, marks: Floats) -> Floats:
+    """A mouth (20, 3) mm with its lower lip at marks (20, 2) px, its outer border on the scan: a jaw that drops goes
+    back as well."""
+    out = _aside(camera, mouth, marks)
+    met, places = on_scan(scene, camera, marks[LOWER_OUTER])
+    met &= np.abs((places - out[LOWER_OUTER]) @ camera.axes[2]) < MOST_NEARER_MM
+    out[LOWER_OUTER[met]] = places[met]
+    out[LOWER_INNER] = _on_rim(scene, camera, out, marks)
+    return out
+
+
+def _on_rim(scene: Scene, camera: Camera, mouth: Floats, marks: Floats) -> Floats:
+    """The lower lip's inner points (3, 3) mm of a mouth (20, 3) mm, at marks (20, 2) px, as near to the camera as the
+    lip is beside them, or, where that is not seen, its outer border: before an opening a ray tells nothing, and the
+    networks have such a rim as much as 20 mm before it."""
+    outwards = marks[BESIDE] - marks[LOWER_INNER]
+    outwards /= np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-9)
+    met, places = on_scan(scene, camera, marks[LOWER_INNER] + ON_LIP_MM * PIXELS_PER_MM * outwards)
+    towards = camera.axes[2]
+    border = mouth[BESIDE] @ towards
+    met &= np.abs(places @ towards - border) < MOST_MOVED_MM
+    depth = np.where(met, places @ towards, border)
+    inner = mouth[LOWER_INNER]
+    return _aside(camera, inner + (depth - inner @ towards)[:, None] * towards, marks[LOWER_INNER])
+
+
+def _aside(camera: Camera, points: Floats, marks: Floats) -> Floats:
+    """Points (k, 3) mm moved across the view to marks (k, 2) px."""
+    aside = (marks - camera.project(points)) / PIXELS_PER_MM
+    return np.asarray(points + aside[:, :1] * camera.axes[0] - aside[:, 1:] * camera.axes[1])
 
 
 def lip_marks(picture: NDArray[np.float32], empty: Bools, marks: Floats) -> tuple[Floats, Floats]:

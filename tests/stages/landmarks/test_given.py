@@ -99,6 +99,23 @@ def test_points_are_brought_into_the_scan_frame(tmp_path):
         assert next(v for k, v in found.made_by["sources"].items() if k.endswith(".ljson")) != "absent"
 
 
+def test_files_of_the_frames_before_are_noted(tmp_path, monkeypatch):
+    """The scans move 2 mm a frame, the files are those of the frame before: another frame's, and yet near enough."""
+    moves = [np.array([0, 0, 2.0 * k]) for k in range(5)]
+    for row in range(1, 5):
+        save(tmp_path / f"{row:04d}.ljson", POINTS + moves[row - 1])
+    load = stage.load_scan
+    monkeypatch.setattr(
+        stage,
+        "load_scan",
+        lambda ingest, row: replace(load(ingest, row), vertices=load(ingest, row).vertices + moves[row]),
+    )
+    with Checkpoint(run(tmp_path, 5, file_from_scan=np.eye(4))) as found:
+        assert found.ok_rows == [1, 2, 3, 4]
+        assert {found.statuses[row].note for row in found.ok_rows} == {"landmarks-shifted"}
+        assert "give each file the name of the scan before it" in found.statuses[1].message
+
+
 def test_priority_and_what_is_missing_are_remembered(tmp_path):
     moved = POINTS.copy()
     moved[0] += [0, 0, 2]

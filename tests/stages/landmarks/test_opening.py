@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from mimicme.stages.landmarks.opening import APART, BEHIND_MM, OPEN_MM, PIXELS_PER_MM, opening_marks
+from mimicme.stages.landmarks.opening import (
+    APART,
+    BEHIND_MM,
+    LOWER_INNER,
+    LOWER_OUTER,
+    OPEN_MM,
+    PIXELS_PER_MM,
+    lowered,
+    opening_marks,
+)
 
 HEIGHT, WIDTH = 200, 250
 Y, X = (np.mgrid[:HEIGHT, :WIDTH] + 0.5 - np.array([HEIGHT, WIDTH])[:, None, None] / 2) / PIXELS_PER_MM
@@ -99,3 +108,60 @@ def test_lips_that_are_not_seen_say_nothing():
     np.testing.assert_array_equal(found, drawn[APART])
     found, evidence = opening_marks(picture, depth, np.full((20, 2), 60.0))  # points in one place
     assert not evidence.any()
+
+
+# A scream: the upper lip stays, the lower one drops; the networks have it `short_mm` too high.
+DROP_MM = 26.0
+
+
+def scream(short_mm, drop_mm=DROP_MM, hole=True, chin_hole=False):
+    """Depth (height, width) of a mouth that is open so far below its corners, and the points (20, 2) px as drawn."""
+    rest = np.clip(1 - (X / HALF_MM) ** 2, 0, None)
+    opening = (Y / np.maximum(rest, 1e-9) > -2) & (Y / np.maximum(rest, 1e-9) < drop_mm)
+    depth = 100 - 0.01 * X**2 - 0.1 * Y
+    depth = np.where(opening, np.nan if hole else depth - 15.0, depth)
+    if chin_hole:
+        depth[(np.abs(X) < 12) & (Y > 0)] = np.nan
+    drawn = marks(4.0, LIP_MM) - np.array([WIDTH, HEIGHT]) / 2
+    inner, outer = drawn[LOWER_INNER], drawn[LOWER_OUTER]
+    inner[:, 1] = (drop_mm - short_mm) * PIXELS_PER_MM * (1 - (inner[:, 0] / HALF_MM / PIXELS_PER_MM) ** 2)
+    outer[:, 1] = (
+        (drop_mm + LIP_MM - short_mm) * PIXELS_PER_MM * (1 - (outer[:, 0] / HALF_MM / PIXELS_PER_MM) ** 2)
+    )
+    drawn[LOWER_INNER], drawn[LOWER_OUTER] = inner, outer
+    return depth.astype(np.float32), drawn + np.array([WIDTH, HEIGHT]) / 2
+
+
+@pytest.mark.parametrize("hole", [True, False], ids=["hole", "far behind"])
+def test_a_lower_lip_amid_a_scream_is_lowered_to_where_the_mouth_ends(hole):
+    depth, drawn = scream(7.0, hole=hole)
+    found = lowered(depth, drawn)
+    x = (found[LOWER_INNER, 0] - WIDTH / 2) / PIXELS_PER_MM / HALF_MM
+    ends = DROP_MM * (1 - x**2)
+    np.testing.assert_allclose((found[LOWER_INNER, 1] - HEIGHT / 2) / PIXELS_PER_MM, ends, atol=1.2)
+    before = (drawn - found)[LOWER_OUTER, 1] / PIXELS_PER_MM
+    assert (before < 0).all()
+    np.testing.assert_allclose(before[2], -7.0, atol=1.2)
+    others = np.setdiff1d(np.arange(20), np.r_[LOWER_INNER, LOWER_OUTER])
+    np.testing.assert_array_equal(found[others], drawn[others])
+
+
+@pytest.mark.parametrize(
+    "what",
+    [{"short_mm": 1.0}, {"short_mm": -4.0}, {"short_mm": 4.0, "chin_hole": True}],
+    ids=["near", "below", "torn"],
+)
+def test_a_lower_lip_at_its_place_or_over_a_torn_chin_is_left(what):
+    depth, drawn = scream(**what)
+    np.testing.assert_array_equal(lowered(depth, drawn), drawn)
+
+
+def test_a_tear_of_the_lip_does_not_lower_it():
+    depth, drawn = scream(0.5)
+    depth[(np.abs(X - 3) < 1.2) & (Y > 0)] = np.nan
+    np.testing.assert_array_equal(lowered(depth, drawn), drawn)
+
+
+def test_a_closed_mouth_and_a_tongue_that_fills_an_open_one_are_left():
+    for depth, drawn in ((view(0.0)[1], marks(0.0, LIP_MM)), (view(10.0)[1], marks(6.0, LIP_MM + 3))):
+        np.testing.assert_array_equal(lowered(depth, drawn), drawn)

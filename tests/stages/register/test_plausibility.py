@@ -16,6 +16,7 @@ from mimicme.stages.register.plausibility import (
     lids_open,
     lids_shut,
     mouth_asymmetry,
+    tucked_in,
 )
 from mimicme.stages.register.quality import ASKEW_MM, ASKEW_RELIEF, MISPLACED_RELIEF, OTHER_BONE_MM
 from mimicme.stages.register.regions import ears
@@ -148,6 +149,32 @@ def test_a_lid_folded_over_itself_is_counted(face, plausibility):
     vertices, _, marks = face
     folded = vertices + about(face, [37, 38], 2.5) * [0, 9.0, 0]
     assert plausibility.measure(folded, marks, marks).lids_folded > 0.012
+
+
+def test_where_shut_lids_meet_their_rims_turn_in_and_that_is_no_fold(face):
+    reference = face[2]
+    wink = reference.copy()
+    for upper, lower in ((37, 41), (38, 40)):  # the image's left eye: the subject's right
+        wink[upper] = wink[lower]
+    seam = (wink[36] + wink[41]) / 2
+    places = seam + np.array([[0, 0.5, -2.0], [0, -1.0, 0], [0, 3.0, 0], [0, -3.0, 0]])
+    assert tucked_in(places, wink, reference).tolist() == [True, True, False, False]
+    assert not tucked_in(places, reference, reference).any()
+    other_eye = places + wink[42] - wink[36]
+    assert not tucked_in(other_eye, wink, reference).any()
+    unknown = wink.copy()
+    unknown[37] = np.nan
+    assert not tucked_in(places, unknown, reference).any()
+
+
+def test_a_shut_lid_that_is_folded_away_from_its_rim_is_counted(face, plausibility):
+    """The rim alone is let off: skin folded over above it is seen."""
+    vertices, _, marks = face
+    wink = marks.copy()
+    wink[[37, 38]] = wink[[41, 40]]
+    wink[[43, 44]] = wink[[47, 46]]
+    folded = vertices + about(face, [37, 38], 2.5) * [0, 9.0, 0]
+    assert plausibility.measure(folded, wink, wink).lids_folded > 0.012
 
 
 def test_an_ear_may_move_and_grow_but_not_unfold(face):

@@ -1,0 +1,71 @@
+"""Landmark files of neighbouring frames: told by the scans before and after, and never where a head is still."""
+
+import numpy as np
+import pytest
+
+from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.stages.landmarks.shifted import NeighbourCheck
+
+SIDE = 41
+X, Y = (a.ravel() for a in np.meshgrid(np.linspace(-100, 100, SIDE), np.linspace(-100, 100, SIDE)))
+SHEET = np.stack([X, Y, 50 - X**2 / 200 - Y**2 / 300], axis=1)
+_K = np.arange(SIDE * SIDE).reshape(SIDE, SIDE)
+_A, _B, _C, _D = _K[:-1, :-1].ravel(), _K[:-1, 1:].ravel(), _K[1:, 1:].ravel(), _K[1:, :-1].ravel()
+FACES = np.concatenate([np.stack([_A, _B, _C], 1), np.stack([_A, _C, _D], 1)]).astype(np.int32)
+INNER = np.flatnonzero((np.abs(X) < 70) & (np.abs(Y) < 70))
+
+
+def sequence(step_mm, frames=6, noise_mm=0.6, seed=0):
+    """Scans that move towards the camera, and the points (68, 3) of each."""
+    rng = np.random.default_rng(seed)
+    picked = rng.choice(INNER, 68, replace=False)
+    moved = [SHEET + [0, 0, k * step_mm] for k in range(frames)]
+    return [(m[picked] + rng.normal(scale=noise_mm, size=(68, 3)), Surface(m, FACES)) for m in moved]
+
+
+def compared(frames, shift=0):
+    """What is said of files that are those of the scans so far before (-1) or after (1)."""
+    check = NeighbourCheck()
+    for row, (_, surface) in enumerate(frames):
+        if 0 <= row + shift < len(frames):
+            check.add(row, frames[row + shift][0], surface)
+    return check.shift()
+
+
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_files_of_the_frame_before_or_after_are_told(shift):
+    found = compared(sequence(2.0), shift)
+    assert found is not None and found.by == shift
+    assert found.own_mm == pytest.approx(2.0, abs=0.4) and found.other_mm < 0.6
+    assert ("before" if shift < 0 else "after") in found.sentence()
+    assert ("smaller" if shift < 0 else "greater") in found.sentence()
+
+
+@pytest.mark.parametrize("step_mm", [0.0, 0.3, 2.0, 8.0])
+@pytest.mark.parametrize("noise_mm", [0.3, 1.5])
+def test_a_frame_s_own_files_are_never_said_to_be_another_s(step_mm, noise_mm):
+    assert compared(sequence(step_mm, noise_mm=noise_mm)) is None
+
+
+def test_too_few_frames_and_frames_that_are_no_neighbours_tell_nothing():
+    frames = sequence(2.0)
+    assert compared(frames[:4], -1) is None  # three files, two pairs
+    check = NeighbourCheck()
+    for row in (1, 3, 5):
+        check.add(row, frames[row - 1][0], frames[row][1])
+    assert check.shift() is None
+
+
+def test_files_that_are_off_without_belonging_elsewhere_say_nothing():
+    frames = [(points + [0, 0, 2.0], surface) for points, surface in sequence(0.0)]
+    assert compared(frames) is None
+
+
+def test_points_that_are_absent_or_past_the_borders_do_not_count():
+    check = NeighbourCheck()
+    for row, (points, surface) in enumerate(sequence(2.0)):
+        points = points.copy()
+        points[5:] = np.nan
+        points[:5, 0] += 500
+        check.add(row, points, surface)
+    assert check.shift() is None
