@@ -141,9 +141,11 @@ def detector(task: Task[LandmarksSettings]) -> Detector | None:
     from mimicme.stages.landmarks.finder import FaceFinder
     from mimicme.stages.landmarks.mediapipe_to_ibug import mapping_for
     from mimicme.stages.landmarks.networks import mediapipe
+    from mimicme.stages.landmarks.upper_face import upper_face_for
 
     networks = mediapipe(settings.detector_model)
-    return FaceFinder(networks, mapping_for(task.template, networks), chin_for(task.template))
+    template = task.template
+    return FaceFinder(networks, mapping_for(template, networks), chin_for(template), upper_face_for(template))
 
 
 def _own(name: str) -> Detector:
@@ -654,7 +656,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=19,
+    version=20,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,

@@ -2,10 +2,8 @@
 
 A chin has no marks.  What one person's has in common with another's is which way its skin faces, one place after the
 other: the fold below the lower lip, the boss, the lower edge, the way round to the jaw.  The template's chin is laid
-below the scan's lower lip and fitted to it: each place is drawn to what is near and faces the same way (the closest
-point in places and normals together, as Feldmar and Ayache 1996, "Rigid, affine and locally affine registration of
-free-form surfaces"), while a few deformations are all that it may do: longer or shorter, forwards or back, wider,
-rounder.  With so few it slides nowhere where its shape does not fit, and where it does, all of the shape tells how far.
+below the scan's lower lip and fitted to it (like_places.py), with a few deformations: longer or shorter, forwards or
+back, wider, rounder.
 """
 
 from __future__ import annotations
@@ -15,15 +13,20 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from scipy import sparse
-from scipy.spatial import cKDTree
 
 from mimicme.pipeline.arrays import Floats, Ints
-from mimicme.pipeline.geometry.mesh import lengths
 from mimicme.pipeline.geometry.rigid import fit_rigid, fit_scale
 from mimicme.pipeline.landmarks import CHIN_LINE, N_LANDMARKS, eye_distance
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.template.skin import load_skin
+from mimicme.stages.landmarks.like_places import (
+    ROBUST_MM,
+    Samples,
+    Wanted,
+    laid_onto,
+    like_around,
+    samples_of,
+)
 from mimicme.stages.landmarks.strips import ramp
 
 CHIN = np.arange(N_LANDMARKS)[CHIN_LINE]
@@ -38,18 +41,7 @@ LEAST_FACING = -0.6
 """Cosine of a normal to where the face looks: the back of a neck, and of an open shell, is no chin."""
 TEMPLATE_MM, SCAN_MM = 3.0, 1.5
 """Side of the cells whose surface is one sample."""
-MOST_SAMPLES = 400
-"""Points on a triangle, so that a template of few triangles has as many samples as one of many."""
-SMOOTH_MM = 4.0
-"""Of the normals (standard deviation): the chin's shape, not its skin.  From 3 to 6 mm do alike on people of `synth`
-and of MakeHuman, as do 9 to 22 of the next."""
-NORMAL_MM = 18.0
-"""So many mm apart is as bad as one radian."""
 ROUNDS = 12
-SURFACE_MM, ALONG_MM = 0.5, 2.0
-"""How far a fitted chin may lie from the scan, and a place from the one that is most like it.  Of the latter 2.5 to 4
-are best on people of `synth`, who are the template bent smoothly, 1 and less on MakeHuman's, who are other people."""
-ROBUST_MM = 4.5
 INDEPENDENT = 25
 """So many of the samples tell something of their own."""
 LIP_MM = 2.0
@@ -68,14 +60,6 @@ pouts 2.6 to 4.2; smooth beards on six of them 2.7 to 4.5 when they are 5 mm thi
 AROUND_MM = 16.0
 RELIABLE = np.array([0.35, 0.8, 1.0, 0.8, 0.35])
 """What the points are worth beside the middle one: the inverse of their mean squared errors on people of `synth`."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Places (n, 3) on a surface and the smoothed unit normals (n, 3) there."""
-
-    places: Floats
-    normals: Floats
 
 
 @dataclass(frozen=True)
@@ -134,16 +118,16 @@ def find_chin(chin: Chin, vertices: Floats, faces: Ints, points: Floats) -> tupl
     bend = _Bend.at(np.concatenate([scale * chin.samples.places, placed[CHIN], placed[LOWER_LIP]]), eyes)
     count = len(chin.samples.places)
     on_chin, on_marks, on_lip = bend[:count], bend[count : count + len(CHIN)], bend[-len(LOWER_LIP) :]
-    amounts, like = _fitted(
+    amounts, like = laid_onto(
         Samples(scale * chin.samples.places, chin.samples.normals),
         seen,
         on_chin,
-        (on_lip, (points[LOWER_LIP] - lip) @ turn - placed[LOWER_LIP]),
+        _lip_wanted(on_lip, (points[LOWER_LIP] - lip) @ turn - placed[LOWER_LIP]),
+        INDEPENDENT,
+        (ROBUST_MM,) * ROUNDS,
     )
     found = placed[CHIN] + on_marks @ amounts
-    samples = scale * chin.samples.places + on_chin @ amounts
-    near = np.exp(-np.sum((samples - found[:, None]) ** 2, axis=2) / (2 * (AROUND_MM / 2) ** 2))
-    alike = near @ like / np.maximum(near.sum(axis=1), 1e-12)
+    alike = like_around(found, scale * chin.samples.places + on_chin @ amounts, like, AROUND_MM)
     deviations = (amounts / _Bend.WIDTHS)[_Bend.BOTH_SIDES]
     unlikely = ramp(float(np.linalg.norm(deviations)), UNLIKELY)
     evidence = ramp(alike, LIKE) * (1 - unlikely) * (1 - ramp(_opening(points), MOUTH_OPEN))
@@ -185,38 +169,15 @@ class _Bend:
         return out
 
 
-def _fitted(chin: Samples, scan: Samples, bend: Floats, lip: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
-    """Amounts (k,) of the deformations bend (n, 3, k) that lay the chin onto the scan, and how well each of its samples
-    then finds what is like it, (n,) in (0, 1].
+def _lip_wanted(bend: Floats, missing: Floats) -> Wanted:
+    """What holds a fit: the deformations' widths, and the lower lip's landmarks.
 
     Args:
-        lip: the same deformations (5, 3, k) of the lower lip's landmarks, and what these miss by, (5, 3).
+        bend: (5, 3, k) the deformations of the lower lip's landmarks; missing: (5, 3) mm, what these miss by.
     """
-    tree = cKDTree(np.concatenate([scan.places, NORMAL_MM * scan.normals], axis=1))
-    flat = bend.reshape(-1, bend.shape[2])
-    share = INDEPENDENT / len(chin.places)
-    on_lip, missing = lip[0].reshape(-1, bend.shape[2]), lip[1].ravel()
+    on_lip = bend.reshape(-1, bend.shape[2])
     held = np.diag(1 / _Bend.WIDTHS**2) + on_lip.T @ on_lip / LIP_MM**2
-    drawn = on_lip.T @ missing / LIP_MM**2
-    amounts = np.zeros(bend.shape[2])
-    for _ in range(ROUNDS):
-        moved = (flat @ amounts).reshape(-1, 3)
-        here = chin.places + moved
-        far, nearest = tree.query(np.concatenate([here, NORMAL_MM * chin.normals], axis=1))
-        like = 1 / (1 + (far / ROBUST_MM) ** 2) ** 2
-        wanted = scan.places[nearest] - chin.places
-        normals = scan.normals[nearest]
-        across = np.einsum("nx,nxk->nk", normals, bend)
-        weights = share * like / SURFACE_MM**2
-        along = np.repeat(share * like / ALONG_MM**2, 3)
-        left = held + (across * weights[:, None]).T @ across + (flat * along[:, None]).T @ flat
-        right = (
-            drawn
-            + across.T @ (weights * np.einsum("nx,nx->n", wanted, normals))
-            + flat.T @ (along * wanted.ravel())
-        )
-        amounts = np.linalg.solve(left, right)
-    return amounts, like
+    return Wanted(held, on_lip.T @ missing.ravel() / LIP_MM**2)
 
 
 def _opening(points: Floats) -> float:
@@ -241,37 +202,4 @@ def _sampled(vertices: Floats, faces: Ints, eyes_mm: float, cell_mm: float, wide
     reach &= (vertices[:, 1] < ABOVE * wider * eyes_mm) & (vertices[:, 1] > -BELOW * wider * eyes_mm)
     reach &= vertices[:, 2] > -BEHIND * wider * eyes_mm
     corners = vertices[faces[reach[faces].any(axis=1)]]
-    places, areas = _on_triangles(corners, cell_mm)
-    front = areas[:, 2] > LEAST_FACING * lengths(areas)
-    places, areas = places[front], areas[front]
-    if not len(places):
-        return None
-    _, cell = np.unique(np.floor(places / cell_mm).astype(np.int64), axis=0, return_inverse=True)
-    gather = sparse.csr_matrix((np.ones(len(cell)), (cell.ravel(), np.arange(len(cell)))))
-    places = np.asarray(gather @ places) / np.asarray(gather.sum(axis=1))
-    areas = np.asarray(gather @ areas)
-    if len(places) < INDEPENDENT:
-        return None
-    tree = cKDTree(places)
-    pairs = tree.query_pairs(2.2 * SMOOTH_MM, output_type="ndarray")
-    off = np.sum((places[pairs[:, 0]] - places[pairs[:, 1]]) ** 2, axis=1)
-    weights = np.exp(-off / (2 * SMOOTH_MM**2))
-    half = sparse.csr_matrix((weights, pairs.T), shape=(len(places), len(places)))
-    normals = areas + half @ areas + half.T @ areas
-    return Samples(places, normals / np.maximum(lengths(normals), 1e-12)[:, None])
-
-
-def _on_triangles(corners: Floats, cell_mm: float) -> tuple[Floats, Floats]:
-    """Points (n, 3) spread over triangles (t, 3, 3), some in each cell, and the areas (n, 3) they stand for, along the
-    normals; on small triangles their middle."""
-    first, one, other = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    areas = np.cross(one, other) / 2
-    counts = np.clip(np.ceil(lengths(areas) / (0.6 * cell_mm**2)), 1, MOST_SAMPLES).astype(np.int64)
-    of = np.repeat(np.arange(len(corners)), counts)
-    number = np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
-    # the plastic number's sequence: evenly over a square, whose upper half is folded onto the triangle
-    share = (0.5 + number[:, None] * np.array([0.7548776662466927, 0.5698402909980532])) % 1
-    share = np.where(share.sum(axis=1, keepdims=True) > 1, 1 - share, share)
-    share[counts[of] == 1] = 1 / 3
-    places = first[of] + share[:, :1] * one[of] + share[:, 1:] * other[of]
-    return places, areas[of] / counts[of][:, None]
+    return samples_of(corners, cell_mm, LEAST_FACING, INDEPENDENT)

@@ -28,6 +28,7 @@ from mimicme.stages.landmarks.search import SURE_PRESENCE, Head, find_head, refi
 from mimicme.stages.landmarks.shut_lids import follow_shut_lids
 from mimicme.stages.landmarks.spacing import spaced
 from mimicme.stages.landmarks.strips import ramp
+from mimicme.stages.landmarks.upper_face import UpperFace, follow_upper_face
 from mimicme.stages.landmarks.views import Scene, View, detect_points, head_camera
 
 # (yaw, pitch) of the views beside the frontal one: more of them changed nothing on real and synthetic scans.
@@ -60,6 +61,7 @@ CHIN_SHARE = 0.3
 LEAST_CHIN = 0.1  # evidence below which none is given
 GUESSED_SHARE = 0.5  # of eyes and mouth of a bare scan where its relief does not show them
 BROW_SHARE = 0.1  # of brows that the texture does not show
+SHAPE_SHARE = 0.5  # of brows, nose and eyes that the shape of a bare scan's upper face tells
 # Share of the lips' outer border that is absent, from a mouth to a hole in its place: open, pouted and half hidden ones
 # of ten people of `synth` have 0.17 at most, of mouths that are cut out as many as 0.4 to 1.  What is left lies on the
 # hole's rim, and is worth that share.
@@ -106,10 +108,17 @@ class FaceFinder:
         networks: detect a face, and points on it, in an image.
         to_ibug: from their points to iBUG-68.
         chin: the template's, which those of scans are found by; None: no chin is found.
+        upper_face: the template's, which those of scans without colours are found by; None: by the networks alone.
     """
 
-    def __init__(self, networks: PictureNetworks, to_ibug: MediapipeToIbug, chin: Chin | None = None) -> None:
-        self.networks, self.to_ibug, self.chin = networks, to_ibug, chin
+    def __init__(
+        self,
+        networks: PictureNetworks,
+        to_ibug: MediapipeToIbug,
+        chin: Chin | None = None,
+        upper_face: UpperFace | None = None,
+    ) -> None:
+        self.networks, self.to_ibug, self.chin, self.upper_face = networks, to_ibug, chin, upper_face
         # `bridge` is the word of the attribute `detector` in checkpoints
         self.name = f"{networks.name}, {to_ibug.origin} bridge"
 
@@ -126,7 +135,7 @@ class FaceFinder:
         seen = None if head is None else self.multi_view_consensus(scene, head, known=head.near)
         if seen is None or np.median(seen[0].spread) > FACE_SPREAD_MM:
             raise self._no_face(scan, image)
-        return landmarks_on_scan(scene, *seen, self.to_ibug, self.chin)
+        return landmarks_on_scan(scene, *seen, self.to_ibug, self.chin, self.upper_face)
 
     def _half_face(
         self, scene: Scene, image: NDArray[np.uint8] | None, pose: Floats, sure: bool
@@ -149,7 +158,9 @@ class FaceFinder:
         seen = None if found is None else self.multi_view_consensus(whole, found, known=False)
         if seen is None or np.median(seen[0].spread) > FACE_SPREAD_MM:
             return None
-        return on_scan_itself(landmarks_on_scan(whole, *seen, self.to_ibug, self.chin), scene)
+        return on_scan_itself(
+            landmarks_on_scan(whole, *seen, self.to_ibug, self.chin, self.upper_face), scene
+        )
 
     def _whole_face(self, scene: Scene, image: NDArray[np.uint8] | None, pose: Floats) -> tuple[Scene, View]:
         """Half a face completed about its middle, which is searched for near a pose (4, 4); and its frontal view."""
@@ -257,13 +268,16 @@ def landmarks_on_scan(
     views: list[View],
     to_ibug: MediapipeToIbug,
     chin: Chin | None = None,
+    upper_face: UpperFace | None = None,
 ) -> Located:
     """Landmarks of the views' consensus, projected onto the scan, with confidence and reasons for absence."""
     pose = consensus.pose
-    wanted, on_brows = follow_brows(scene, to_ibug.landmarks(consensus.points, pose, scene.textured), pose)
+    detected = to_ibug.landmarks(consensus.points, pose, scene.textured)
+    wanted, on_shape = follow_upper_face(upper_face, scene, detected)
+    wanted, on_brows = follow_brows(scene, wanted, pose)
     wanted, on_lips = follow_lips(scene, wanted, pose)
-    detected = wanted
-    wanted, on_creases = follow_creases(scene, detected, pose)
+    wanted, on_creases = follow_creases(scene, wanted, pose)
+    # where the networks draw an eye: what a shut one looks like there was measured so
     wanted, on_shut, shown_shut = follow_shut_lids(scene, detected, wanted, pose)
     on_creases = np.maximum(on_creases, on_shut)
     lids = follow_lids(scene, wanted, pose)
@@ -272,6 +286,9 @@ def landmarks_on_scan(
         wanted = spaced(wanted, chin.marks)
     spread = ibug_from_mediapipe(np.repeat(consensus.spread[:, None], 3, axis=1))[:, 0]
     support = ibug_from_mediapipe(np.repeat(consensus.support[:, None], 3, axis=1))[:, 0]
+    # where the shape tells, it matters no more that the networks' views disagree
+    spread *= 1 - on_shape
+    support = np.maximum(support, on_shape * len(views))
     points, off = settled_on_scan(scene, wanted, pose)
     on_chin = np.zeros(N_LANDMARKS)
     if chin is not None:
@@ -292,12 +309,13 @@ def landmarks_on_scan(
         sure[GROUPS[group]] *= BROW_SHARE
     unshown: tuple[str, ...] = ()
     if not scene.textured:
-        unshown = unshown_parts(on_creases)
+        unshown = unshown_parts(np.maximum(on_creases, on_shape))
         for group in chain.from_iterable(PARTS.values()):
             sure[GROUPS[group]] *= GUESSED_SHARE
     sure *= lids.share
     sure[CHIN] = CHIN_SHARE * RELIABLE * on_chin[CHIN]
-    sure += np.maximum.reduce([on_brows, on_lips, on_creases, on_lids]) * (1 - sure)
+    shown = np.maximum.reduce([on_brows, on_lips, on_creases, on_lids, SHAPE_SHARE * on_shape])
+    sure += shown * (1 - sure)
     sure *= np.clip(presence / FULL_PRESENCE, 0.2, 1.0) * (1 - 0.5 * off / SNAP_MM)
     sure *= 1.0 if scene.textured else UNTEXTURED_SHARE
     cut = float(ramp(1 - found[LIPS].mean(), CUT_OUT))

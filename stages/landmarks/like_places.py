@@ -1,0 +1,131 @@
+"""Laying one surface onto another where there are no marks: by which way the skin faces, one place after the other.
+
+Each place of the template is drawn to what is near on the scan and faces the same way (the closest point in places and
+normals together, as Feldmar and Ayache 1996, "Rigid, affine and locally affine registration of free-form surfaces"),
+while a few deformations are all that it may do.  With so few it slides nowhere where its shape does not fit, and where
+it does, all of the shape tells how far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.geometry.mesh import lengths
+
+MOST_SAMPLES = 400
+"""Points on a triangle, so that a template of few triangles has as many samples as one of many."""
+SMOOTH_MM = 4.0
+"""Of the normals (standard deviation): the shape, not the skin.  From 3 to 6 mm do alike on people of `synth` and of
+MakeHuman, as do 9 to 22 of the next for chins, 12 to 25 for the rest of the face."""
+NORMAL_MM = 18.0
+"""So many mm apart is as bad as one radian."""
+SURFACE_MM, ALONG_MM = 0.5, 2.0
+"""How far a fitted surface may lie from the scan, and a place from the one most like it.  Of the latter 2.5 to 4
+are best for chins of `synth`, who are the template bent smoothly, 1 and less on MakeHuman's, who are other people."""
+ROBUST_MM = 4.5
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Places (n, 3) on a surface and the smoothed unit normals (n, 3) there."""
+
+    places: Floats
+    normals: Floats
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a fit is held to beside the surfaces: the normal equations of it, (k, k) and (k,)."""
+
+    held: Floats
+    drawn: Floats
+
+
+def samples_of(corners: Floats, cell_mm: float, least_facing: float, least: int) -> Samples | None:
+    """The surface of triangles (t, 3, 3) mm, in cells; None where there are hardly any.
+
+    Args:
+        cell_mm: side of the cells whose surface is one sample.
+        least_facing: cosine of a triangle to +z, from which on it counts.
+        least: fewer samples are none.
+    """
+    places, areas = _on_triangles(corners, cell_mm)
+    front = areas[:, 2] > least_facing * lengths(areas)
+    places, areas = places[front], areas[front]
+    if not len(places):
+        return None
+    _, cell = np.unique(np.floor(places / cell_mm).astype(np.int64), axis=0, return_inverse=True)
+    gather = sparse.csr_matrix((np.ones(len(cell)), (cell.ravel(), np.arange(len(cell)))))
+    places = np.asarray(gather @ places) / np.asarray(gather.sum(axis=1))
+    areas = np.asarray(gather @ areas)
+    if len(places) < least:
+        return None
+    tree = cKDTree(places)
+    pairs = tree.query_pairs(2.2 * SMOOTH_MM, output_type="ndarray")
+    off = np.sum((places[pairs[:, 0]] - places[pairs[:, 1]]) ** 2, axis=1)
+    weights = np.exp(-off / (2 * SMOOTH_MM**2))
+    half = sparse.csr_matrix((weights, pairs.T), shape=(len(places), len(places)))
+    normals = areas + half @ areas + half.T @ areas
+    return Samples(places, normals / np.maximum(lengths(normals), 1e-12)[:, None])
+
+
+def laid_onto(
+    part: Samples, scan: Samples, bend: Floats, beside: Wanted, independent: int, robust_mm: Sequence[float]
+) -> tuple[Floats, Floats]:
+    """Amounts (k,) of the deformations bend (n, 3, k) that lay a part onto the scan, and how well each of its samples
+    then finds what is like it, (n,) in (0, 1].
+
+    Args:
+        independent: so many of the samples tell something of their own.
+        robust_mm: one a round: a sample that finds nothing alike within that counts little.
+    """
+    tree = cKDTree(np.concatenate([scan.places, NORMAL_MM * scan.normals], axis=1))
+    flat = bend.reshape(-1, bend.shape[2])
+    share = independent / len(part.places)
+    amounts, like = np.zeros(bend.shape[2]), np.zeros(len(part.places))
+    for robust in robust_mm:
+        moved = (flat @ amounts).reshape(-1, 3)
+        here = part.places + moved
+        far, nearest = tree.query(np.concatenate([here, NORMAL_MM * part.normals], axis=1))
+        like = 1 / (1 + (far / robust) ** 2) ** 2
+        wanted = scan.places[nearest] - part.places
+        normals = scan.normals[nearest]
+        across = np.einsum("nx,nxk->nk", normals, bend)
+        weights = share * like / SURFACE_MM**2
+        along = np.repeat(share * like / ALONG_MM**2, 3)
+        left = beside.held + (across * weights[:, None]).T @ across + (flat * along[:, None]).T @ flat
+        right = (
+            beside.drawn
+            + across.T @ (weights * np.einsum("nx,nx->n", wanted, normals))
+            + flat.T @ (along * wanted.ravel())
+        )
+        amounts = np.linalg.solve(left, right)
+    return amounts, like
+
+
+def like_around(places: Floats, samples: Floats, like: Floats, around_mm: float) -> Floats:
+    """(k,) mean of how well samples (n, 3) find what is like them, (n,), around places (k, 3)."""
+    near = np.exp(-np.sum((samples - places[:, None]) ** 2, axis=2) / (2 * (around_mm / 2) ** 2))
+    return np.asarray(near @ like / np.maximum(near.sum(axis=1), 1e-12))
+
+
+def _on_triangles(corners: Floats, cell_mm: float) -> tuple[Floats, Floats]:
+    """Points (n, 3) spread over triangles (t, 3, 3), some in each cell, and the areas (n, 3) they stand for, along the
+    normals; on small triangles their middle."""
+    first, one, other = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    areas = np.cross(one, other) / 2
+    counts = np.clip(np.ceil(lengths(areas) / (0.6 * cell_mm**2)), 1, MOST_SAMPLES).astype(np.int64)
+    of = np.repeat(np.arange(len(corners)), counts)
+    number = np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
+    # the plastic number's sequence: evenly over a square, whose upper half is folded onto the triangle
+    share = (0.5 + number[:, None] * np.array([0.7548776662466927, 0.5698402909980532])) % 1
+    share = np.where(share.sum(axis=1, keepdims=True) > 1, 1 - share, share)
+    share[counts[of] == 1] = 1 / 3
+    places = first[of] + share[:, :1] * one[of] + share[:, 1:] * other[of]
+    return places, areas[of] / counts[of][:, None]

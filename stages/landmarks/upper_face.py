@@ -1,0 +1,206 @@
+"""Brows, eyes and nose of scans without colours, by the shape of the whole upper face.
+
+The networks know brows by their hair and eyes by their white, and on a bare surface take a fold for the one and a
+socket for the other: up to 17 mm off, on people of both makers of `synth`, and sure of it.  Forehead, sockets and nose
+show where they are, as a whole if not one by one.  The template's upper face is put where most of the found points of
+nose, eyes and mouth say that it is, and then laid onto the scan (like_places.py) with smooth deformations, cubic
+polynomials in the place: a longer nose, deeper sockets, a face that is narrower above.  Its landmarks go along.  What a
+brow is then is what the template's is: a place on the ridge above the eye, for no hair is seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from mimicme.pipeline.arrays import Floats, Ints
+from mimicme.pipeline.geometry.rigid import fit_rigid, fit_scale
+from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS, eye_distance
+from mimicme.pipeline.template import Template
+from mimicme.pipeline.template.skin import load_skin
+from mimicme.stages.landmarks.like_places import (
+    ROBUST_MM,
+    Samples,
+    Wanted,
+    laid_onto,
+    like_around,
+    samples_of,
+)
+from mimicme.stages.landmarks.strips import ramp
+from mimicme.stages.landmarks.views import Scene
+
+UPPER = np.arange(N_LANDMARKS)[GROUPS["left_eyebrow"].start : GROUPS["right_eye"].stop]
+"""What is found: brows, nose, eyes."""
+STEADY = np.r_[27:36, 36:48, 48:55]
+"""Nose, eyes and the upper lip: where the head is, and how large, as most of them have it."""
+ANCHORS = np.array([30, 31, 33, 35, 48, 50, 51, 52, 54])
+"""What the networks find on bare skin, too: the tip and the base of the nose, and the upper lip."""
+ANCHOR_MM = 2.5
+AGREE_MM, POSE_ROUNDS = 3.0, 15  # of `STEADY`
+
+# Of the distance between the eyes, from the middle of the nose: what is upper face.
+LOW, HIGH = np.array([-1.15, -0.9, -0.75]), np.array([1.15, 1.25, 1.0])
+WIDER = 1.25
+"""How much more of a scan is looked at than of the template."""
+LEAST_FACING = 0.0
+TEMPLATE_MM, SCAN_MM = 3.0, 1.5
+"""Side of the cells whose surface is one sample."""
+INDEPENDENT = 60
+"""So many of the samples tell something of their own."""
+ROBUST = tuple(ROBUST_MM * (1 + 2 * max(0.0, 1 - k / 6)) for k in range(12))
+"""From wide to narrow: to begin with the template's own face may lie 10 mm beside a longer one."""
+
+POWERS = tuple(p for p in product(range(4), repeat=3) if sum(p) <= 3)
+WIDTHS_MM = (4.0, 10.0, 8.0, 6.0)
+"""Of the deformations (standard deviation at one distance between the eyes), by degree; half and double of them, and
+degree 4, find the points of 11 neutrals of `synth` within 0.3 mm as well."""
+UNEVEN = 0.4
+"""The same for what is not the same on both sides, as a share."""
+
+LIKE = (0.3, 0.5)
+"""Mean of the robust weights around a point, how well the face finds what is like it: evidence from none to all.  Brows
+of one surprised person of `synth` have 0.40 and are 6 mm off, all others 0.54 and more, with 4 mm at most."""
+AROUND_MM = 24.0
+
+GROUPS_FOUND = (
+    *(GROUPS[g] for g in ("left_eyebrow", "right_eyebrow")),
+    slice(27, 31),
+    slice(31, 36),
+) + tuple(GROUPS[g] for g in ("left_eye", "right_eye"))
+NETWORKS_SHARE, NETWORKS_MM = 0.5, 3.0
+"""What the networks' points count beside the shape's where these agree, and the distance of a group (rms) at which that
+is a quarter of it: they err by themselves."""
+
+
+@dataclass(frozen=True)
+class UpperFace:
+    """The template's upper face.
+
+    Attributes:
+        samples: of its surface, in the template's axes, about the middle of its nose.
+        marks: (68, 3) its landmarks there, mm.
+        eyes_mm: the distance between its eyes.
+    """
+
+    samples: Samples
+    marks: Floats
+    eyes_mm: float
+
+
+def upper_face_of(template: Template) -> UpperFace | None:
+    """The upper face of a template; None when it does not have the 68 landmarks."""
+    if template.landmark_vertices.shape[0] != N_LANDMARKS:
+        return None
+    marks = template.landmarks()
+    nose, eyes = marks[GROUPS["nose"]].mean(axis=0), eye_distance(marks)
+    samples = _sampled(template.vertices - nose, template.faces, eyes, TEMPLATE_MM)
+    return None if samples is None else UpperFace(samples, marks - nose, eyes)
+
+
+@lru_cache(maxsize=2)
+def _of_file(path: Path, stamp: tuple[int, int]) -> UpperFace | None:
+    return upper_face_of(load_skin(path))
+
+
+def upper_face_for(path: Path) -> UpperFace | None:
+    """The upper face of the prepared template in a file, sampled once per process."""
+    found = path.stat()
+    return _of_file(path, (found.st_mtime_ns, found.st_size))
+
+
+def follow_upper_face(face: UpperFace | None, scene: Scene, points: Floats) -> tuple[Floats, Floats]:
+    """Landmarks (68, 3) with brows, nose and eyes where the shape of the upper face has them, and the evidence (68,),
+    0 to 1, for that.
+
+    Args:
+        scene: a scan without colours; of another one nothing is moved.
+        points: see `find_upper_face`.
+    """
+    out, evidence = points.copy(), np.zeros(N_LANDMARKS)
+    if face is None or scene.textured:
+        return out, evidence
+    out[UPPER], evidence[UPPER] = find_upper_face(face, scene.mesh.vertices, scene.mesh.faces, points)
+    for group in GROUPS_FOUND:
+        off = points[group] - out[group]
+        apart = (off**2).sum(axis=1).mean() / NETWORKS_MM**2
+        # what the shape does not show is the networks'
+        share = 1 - evidence[group] * (1 - NETWORKS_SHARE / (1 + apart) ** 2)
+        out[group] += share[:, None] * off
+    return out, evidence
+
+
+def find_upper_face(face: UpperFace, vertices: Floats, faces: Ints, points: Floats) -> tuple[Floats, Floats]:
+    """Places (31, 3) mm of the landmarks `UPPER` near the scan's surface, and the evidence for them (31,), 0 to 1.
+
+    Args:
+        vertices, faces: of the scan, mm.
+        points: (68, 3) landmarks as the networks have them, finite but for the jaw.
+    """
+    turn, scale, nose = _pose(face.marks, points)
+    seen = _sampled((vertices - nose) @ turn, faces, WIDER * scale * face.eyes_mm, SCAN_MM)
+    placed = scale * face.marks
+    if seen is None:
+        return placed[UPPER] @ turn.T + nose, np.zeros(len(UPPER))
+    samples = scale * face.samples.places
+    unit = scale * face.eyes_mm
+    bend, widths = _bend(samples / unit)
+    on_marks, _ = _bend(placed / unit)
+    on_anchors = on_marks[ANCHORS].reshape(-1, len(widths))
+    missing = ((points[ANCHORS] - nose) @ turn - placed[ANCHORS]).ravel()
+    amounts, like = laid_onto(
+        Samples(samples, face.samples.normals),
+        seen,
+        bend,
+        Wanted(
+            np.diag(1 / widths**2) + on_anchors.T @ on_anchors / ANCHOR_MM**2,
+            on_anchors.T @ missing / ANCHOR_MM**2,
+        ),
+        INDEPENDENT,
+        ROBUST,
+    )
+    found = placed[UPPER] + on_marks[UPPER] @ amounts
+    alike = like_around(found, samples + bend @ amounts, like, AROUND_MM)
+    return found @ turn.T + nose, ramp(alike, LIKE)
+
+
+def _pose(marks: Floats, points: Floats) -> tuple[Floats, float, Floats]:
+    """Where most of the points `STEADY` of a face (68, 3) have the template's marks (68, 3): turn (3, 3), scale, and
+    the place (3,) of the marks' origin; by Geman-McClure's weights."""
+    source, target = marks[STEADY], points[STEADY]
+    weights = np.ones(len(STEADY))
+    for _ in range(POSE_ROUNDS):
+        turn = fit_rigid(source, target, weights)[:3, :3]
+        scale = fit_scale(source @ turn.T, target, weights)
+        middle = weights / weights.sum()
+        shift = middle @ target - scale * (middle @ source) @ turn.T
+        off = np.linalg.norm(target - scale * source @ turn.T - shift, axis=1)
+        weights = 1 / (1 + (off / AGREE_MM) ** 2) ** 2
+    return turn, scale, shift
+
+
+def _bend(places: Floats) -> tuple[Floats, Floats]:
+    """(n, 3, k) displacement of places (n, 3), in distances between the eyes about the nose, by one of each
+    deformation; and their standard deviations (k,), mm."""
+    terms = np.stack([(places ** np.array(powers)).prod(axis=1) for powers in POWERS], axis=1)
+    count = len(POWERS)
+    out, widths = np.zeros((len(places), 3, 3 * count)), np.zeros(3 * count)
+    for axis in range(3):
+        out[:, axis, axis * count : (axis + 1) * count] = terms
+        for k, powers in enumerate(POWERS):
+            even = (axis == 0) == (powers[0] % 2 == 1)
+            widths[axis * count + k] = WIDTHS_MM[sum(powers)] * (1.0 if even else UNEVEN)
+    return out, widths
+
+
+def _sampled(vertices: Floats, faces: Ints, eyes_mm: float, cell_mm: float) -> Samples | None:
+    """The surface of what may be upper face, in cells; None where there is hardly any.
+
+    Args:
+        vertices: (n, 3) mm, +y up and +z out of the face, about the middle of the nose.
+    """
+    reach = ((vertices > LOW * eyes_mm) & (vertices < HIGH * eyes_mm)).all(axis=1)
+    return samples_of(vertices[faces[reach[faces].any(axis=1)]], cell_mm, LEAST_FACING, INDEPENDENT)
