@@ -7,6 +7,7 @@ it is compressed: every stage reads it again, and gzip would save half of the ro
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,17 +64,25 @@ def load_scan(ingest: Checkpoint, row: int) -> Mesh:
     )
 
 
-def load_image(ingest: Checkpoint, row: int) -> image.Pixels | None:
+def load_image(ingest: Checkpoint, row: int, coarser: int = 1) -> image.Pixels | None:
     """The scan's texture as (h, w, 3) uint8 RGB, row 0 at the top (v = 1); None when the frame has none.
 
     What ingest let in is let in here: the largest image is the one its checkpoint was made with.
+
+    Args:
+        coarser: see `image.decode`.
     """
     data = load_image_bytes(ingest, row)
-    return None if data is None else image.decode(data, _max_pixels(ingest), f"image of row {row}")
+    if data is None:
+        return None
+    return image.decode(data, _max_pixels(ingest), f"image of row {row}", coarser=coarser)
 
 
 def load_colored(
-    ingest: Checkpoint, row: int, scan: Mesh | None = None
+    ingest: Checkpoint,
+    row: int,
+    scan: Mesh | None = None,
+    coarser: Callable[[Mesh, tuple[int, int]], int] | None = None,
 ) -> tuple[Mesh, image.Pixels | None, str]:
     """A frame's scan with its image, and why that cannot be read, if so; it is None then, as where there is none.
 
@@ -81,10 +90,18 @@ def load_colored(
 
     Args:
         scan: the frame's own, where it was read before.
+        coarser: by how much fewer texels will do, of a scan with a texture of (height, width); see `image.decode`.
     """
     scan = load_scan(ingest, row) if scan is None else scan
     try:
-        return scan, load_image(ingest, row) if scan.uv is not None else None, ""
+        if scan.uv is None:
+            return scan, None, ""
+        size = load_image_size(ingest, row) if coarser is not None else None
+        return (
+            scan,
+            load_image(ingest, row, 1 if size is None or coarser is None else coarser(scan, size)),
+            "",
+        )
     except image.ImageFileError as error:
         return scan, None, str(error)
 

@@ -107,7 +107,11 @@ def info(
 
 
 def decode(
-    data: bytes, max_pixels: int = MAX_PIXELS, name: str = "image", formats: Sequence[str] = FORMATS
+    data: bytes,
+    max_pixels: int = MAX_PIXELS,
+    name: str = "image",
+    formats: Sequence[str] = FORMATS,
+    coarser: int = 1,
 ) -> Pixels:
     """An encoded image as (h, w, 3) uint8 RGB.
 
@@ -117,11 +121,13 @@ def decode(
 
     Args:
         formats: those that are read.
+        coarser: a JPEG is decoded with up to so many times fewer pixels each way, a half, a fourth or an eighth, which
+            takes a fourth of the time; what has other formats is not.
 
     Raises:
         ImageFileError: unknown format, damaged or incomplete data, or more than `max_pixels`.
     """
-    return _pixels(data, max_pixels, name, "RGB", formats)
+    return _pixels(data, max_pixels, name, "RGB", formats, coarser)
 
 
 def decode_gray(
@@ -353,13 +359,17 @@ def _pillow_unlimited() -> Iterator[None]:
                 Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def _pixels(data: bytes, max_pixels: int, name: str, mode: str, formats: Sequence[str]) -> Pixels:
+def _pixels(
+    data: bytes, max_pixels: int, name: str, mode: str, formats: Sequence[str], coarser: int = 1
+) -> Pixels:
     image = _opened(data, name, max_pixels, formats)
     try:
         with _pillow_unlimited(), image:
             width, height = _stored_size(image)
             if image.format == "TIFF":  # which alone Pillow turns when it loads it, by what stands here
                 _exif(image)[_ORIENTATION] = 1
+            if coarser > 1 and image.draft(image.mode, (max(width // coarser, 1), max(height // coarser, 1))):
+                width, height = image.size
             image.load()
             if image.mode in ("LAB", "HSV"):
                 raise ValueError(f"{image.mode} colours are not read, save it as RGB")

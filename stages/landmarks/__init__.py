@@ -69,7 +69,7 @@ from mimicme.stages.landmarks.given import (
     on_scan,
     refuse_mirrored,
 )
-from mimicme.stages.landmarks.search import say_axes, say_size
+from mimicme.stages.landmarks.no_face import say_axes, say_size
 from mimicme.stages.landmarks.shifted import NeighbourCheck
 from mimicme.stages.landmarks.temporal import jumps
 from mimicme.stages.landmarks.texture_points import on_texture, refuse_displaced
@@ -215,7 +215,9 @@ class Finder:
             raise self._missing
         if self._detector is None:
             return None
-        scan, image, _ = load_colored(ingest, row, scan)
+        # a detector of the user's own gets the image as it is
+        coarser = getattr(self._detector, "texels_too_many", None)
+        scan, image, _ = load_colored(ingest, row, scan, coarser)
         with frame_numerics():
             try:
                 found = self._detector.detect(scan, image, near)

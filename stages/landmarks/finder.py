@@ -29,7 +29,7 @@ from mimicme.stages.landmarks.shut_lids import follow_shut_lids
 from mimicme.stages.landmarks.spacing import spaced
 from mimicme.stages.landmarks.strips import ramp
 from mimicme.stages.landmarks.upper_face import UpperFace, follow_upper_face
-from mimicme.stages.landmarks.views import Scene, View, detect_points, head_camera
+from mimicme.stages.landmarks.views import Scene, View, detect_points, head_camera, texels_too_many
 
 # (yaw, pitch) of the views beside the frontal one: more of them changed nothing on real and synthetic scans.
 ACROSS = ((-15.0, 0.0), (15.0, 0.0))
@@ -122,6 +122,11 @@ class FaceFinder:
         # `bridge` is the word of the attribute `detector` in checkpoints
         self.name = f"{networks.name}, {to_ibug.origin} bridge"
 
+    @staticmethod
+    def texels_too_many(scan: Mesh, size: tuple[int, int]) -> int:
+        """By how much coarser an image of (height, width) than a scan's own will do."""
+        return texels_too_many(scan, size)
+
     def detect(self, scan: Mesh, image: NDArray[np.uint8] | None, near: Floats | None = None) -> Located:
         """See `Detector`."""
         scene = Scene(scan, image)
@@ -205,10 +210,12 @@ class FaceFinder:
         settled, rounds = False, 0
         while True:
             last = settled or rounds == MOST_ROUNDS
-            front, *beside = (
+            around = [(0.0, 0.0), *(sides if last else between)]
+            there = [head.view] if head.still and pose is head.pose and not last else []
+            front, *beside = there + [
                 detect_points(scene, head_camera(pose, *side), self.networks, creases=last)
-                for side in ((0.0, 0.0), *(sides if last else between))
-            )
+                for side in around[len(there) :]
+            ]
             views = [front, *(v for v in beside if v.presence >= LEAST_PRESENCE and v.seen.any())]
             if len(views) < LEAST_VIEWS:
                 return None

@@ -227,11 +227,11 @@ def learn_offsets(
     pose, seen = head.pose, []
     for width in brows_mm:
         paint = partial(painted, marks=marks, brow_mm=width) if width > 0 else None
-        for _ in range(2):
+        for last in (False, True):  # the ends of the mouth say next to nothing of the pose
             views = []
             for yaw, pitch in LEARNING_VIEWS:
                 camera = head_camera(pose, yaw, pitch)
-                views.append(detect_points(scene, camera, networks, creases=True, paint=paint))
+                views.append(detect_points(scene, camera, networks, creases=last, paint=paint))
             consensus = consensus_of(views)
             pose = consensus.pose
         if min(view.presence for view in views) < least_presence:

@@ -14,10 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mimicme.pipeline.arrays import Floats
-from mimicme.pipeline.captures.units import head_size
 from mimicme.pipeline.drawing.render import Camera
-from mimicme.pipeline.errors import FrameRejected
-from mimicme.pipeline.geometry.mesh import largest_extent
+from mimicme.pipeline.geometry.rigid import angle_deg
 from mimicme.pipeline.landmarks import eye_distance
 from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
 from mimicme.stages.landmarks.networks import FACE_SIDE, PictureNetworks
@@ -38,6 +36,8 @@ MAX_MISFIT_MM = 9.0
 LEAST_SEEN = 0.4
 EYES_MM = (35.0, 110.0)
 MAX_ASYMMETRY = 0.35
+# A head that moved by less since the frame before is looked at from where it was then.
+STILL_DEG, STILL_MM = 2.0, 4.0
 
 
 class Head(NamedTuple):
@@ -47,11 +47,13 @@ class Head(NamedTuple):
         pose: (4, 4) head -> scan, mm.
         view: the frontal view of it.
         near: whether it was found from where it was one frame ago.
+        still: whether it is there still: then the pose is that of one frame ago, and the view looks from there.
     """
 
     pose: Floats
     view: View
     near: bool = False
+    still: bool = False
 
 
 def find_head(
@@ -64,7 +66,10 @@ def find_head(
         missed: takes the frontal views of what was no face.
     """
     if near is not None:
-        head = refine_pose(scene, detect_points(scene, head_camera(near), networks), networks, 1, missed)
+        view = detect_points(scene, head_camera(near), networks)
+        if is_face(view) and _still(near, view.pose):
+            return Head(near, view, near=True, still=True)
+        head = refine_pose(scene, view, networks, 1, missed)
         if head is not None:
             return head._replace(near=True)
     best: Head | None = None
@@ -89,35 +94,10 @@ def find_head(
     return best
 
 
-def say_size(error: FrameRejected, vertices: Floats, file_from_scan: Floats) -> None:
-    """Add the scan's size to a rejection, and what to do where it is unusual: networks find no face in a wrong size.
-
-    Args:
-        vertices: (n, 3) mm, of the scan; file_from_scan: (4, 4).
-    """
-    unit_mm = 1 / float(np.linalg.norm(np.asarray(file_from_scan)[:3, 0]))
-    size = head_size(largest_extent(vertices) / unit_mm, unit_mm)
-    error.seen = size.seen if error.seen is None else f"{error.seen}; {size.seen}"
-    error.expected = size.usual if error.expected is None else f"{error.expected}, {size.usual}"
-    error.todo = " ".join(filter(None, (size.todo, error.todo)))
-
-
-def say_axes(error: FrameRejected, up: str | None) -> None:
-    """Add to a rejection which axis ingest took for up, where nothing told it: other sequences of the same captures,
-    whose faces were found, may have turned out otherwise, and then nobody compares the two.
-
-    Args:
-        up: of the file; None where it was told or declared.
-    """
-    if up is None:
-        return
-    assumed = f"{up} taken for up, as nothing told"
-    error.seen = assumed if error.seen is None else f"{error.seen}; {assumed}"
-    compare = (
-        "Where faces of other sequences of these captures turn out to have another axis up (`mimicme run` says so), "
-        'set up = "AXIS" under [captures] in mimicme.toml.'
-    )
-    error.todo = " ".join(filter(None, (error.todo, compare)))
+def _still(before: Floats, now: Floats) -> bool:
+    """Whether a head with a pose (4, 4) has hardly moved from another."""
+    moved = float(np.linalg.norm(now[:3, 3] - before[:3, 3]))
+    return angle_deg(before, now) < STILL_DEG and moved < STILL_MM
 
 
 def _likelier(one: Head | None, other: Head | None) -> Head | None:

@@ -14,6 +14,7 @@ from scipy.interpolate import PchipInterpolator
 from mimicme.pipeline.arrays import Bools, Floats, Longs, Singles
 from mimicme.pipeline.drawing.render import Camera
 from mimicme.pipeline.formats.image import opencv
+from mimicme.pipeline.numerics.compiled import compiled
 from mimicme.stages.landmarks.views import Scene, rays_through
 
 OUTER = np.arange(12)
@@ -146,19 +147,31 @@ def ridge(evidence: Floats, move_cost: float) -> Longs:
     Args:
         move_cost: of each column aside from one row to the next, in shares of the greatest evidence (95th percentile).
     """
+    path = np.empty(len(evidence), np.int64)
+    aside = move_cost * max(float(np.percentile(evidence, 95)), 0.0)
+    _best_path(np.ascontiguousarray(evidence, np.float64), aside, path)
+    return path
+
+
+@compiled("void(f8[:, ::1], f8, i8[::1])")
+def _best_path(evidence: Floats, aside: float, path: Longs) -> None:
+    """Fill the columns (n,) of the path through evidence (n, m) with the greatest sum, less `aside` for each column
+    from one row to the next (dynamic programming); of equal ones the first."""
     count, width = evidence.shape
-    columns = np.arange(width)
-    cost = move_cost * max(float(np.percentile(evidence, 95)), 0.0) * np.abs(columns[:, None] - columns)
-    best, origin = evidence[0], np.zeros((count, width), np.int64)
+    best, now = evidence[0].copy(), np.empty(width)
+    origin = np.zeros((count, width), np.int64)
     for k in range(1, count):
-        ways = best[None, :] - cost
-        origin[k] = ways.argmax(axis=1)
-        best = ways.max(axis=1) + evidence[k]
-    path = np.empty(count, np.int64)
-    path[-1] = best.argmax()
+        for to in range(width):
+            most = best[0] - aside * to
+            for column in range(1, width):
+                way = best[column] - aside * abs(to - column)
+                if way > most:
+                    most, origin[k, to] = way, column
+            now[to] = most + evidence[k, to]
+        best[:] = now
+    path[count - 1] = best.argmax()
     for k in range(count - 1, 0, -1):
         path[k - 1] = origin[k, path[k]]
-    return path
 
 
 def on_scan(scene: Scene, camera: Camera, pixels: Floats) -> tuple[Bools, Floats]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.drawing.render import Camera
+from mimicme.pipeline.drawing.zbuffer import Fronts, fronts, interpolated
 from mimicme.pipeline.formats.image import opencv
 from mimicme.pipeline.geometry.mesh import Mesh, triangle_normals, vertex_normals
 from mimicme.pipeline.geometry.spatial import Surface
@@ -58,11 +59,11 @@ class Scene:
         self.surface = Surface(self.vertices, mesh.faces)
         self.normals, self._areas = triangle_normals(self.vertices, mesh.faces)
         self._image: NDArray[np.uint8] | None = None
-        self._colors: NDArray[np.float32] | None = None
+        self._colors: Floats | None = None
         if image is not None and mesh.uv is not None:
             self._image = self._shrunk(image)
         elif mesh.colors is not None:
-            self._colors = mesh.colors.astype(np.float32)
+            self._colors = mesh.colors.astype(np.float64)
         self.textured = self._image is not None or self._colors is not None
         self._shading = None if self.textured else _smooth_normals(self.vertices, mesh.faces)
 
@@ -106,75 +107,56 @@ class Scene:
             plain = _picture_of(seen, self._lit(seen, camera, ambient=0.5, head=0.3, key=0.2), camera)
         return finished, _inpainted(holes, plain * self._darkness(seen, camera)[..., None])
 
-    def _holes(self, seen: _Seen, camera: Camera) -> Bools | None:
+    def _holes(self, seen: Fronts, camera: Camera) -> Bools | None:
         """(height, width) what is painted over in a picture, if anything."""
         if not self.textured:  # on bare scans holes help more than they harm: they show where the eyes are
             return None
         return _narrow_holes(~seen.front.reshape(camera.size), FILLED_MM * camera.pixels_per_mm)
 
-    def _seen(self, camera: Camera) -> _Seen:
-        origins, directions = camera.rays()
-        hits = self.surface.cast(origins - self.centre, directions)
-        front = hits.hit & (np.einsum("kx,kx->k", self.normals[hits.triangles], directions) < 0)
-        return _Seen(np.asarray(front), hits.triangles[front], hits.weights[front])
+    def _seen(self, camera: Camera) -> Fronts:
+        return fronts(self.vertices, self.mesh.faces, camera, self.centre)
 
-    def _color(self, seen: _Seen, camera: Camera) -> NDArray[np.float32]:
+    def _color(self, seen: Fronts, camera: Camera) -> NDArray[np.float32]:
         if self._image is not None:
             assert self.mesh.uv is not None and self.mesh.uv_faces is not None
-            uv = np.einsum("kc,kcx->kx", seen.weights, self.mesh.uv[self.mesh.uv_faces[seen.triangles]])
-            return _sample(self._image, uv)
+            return _sample(self._image, interpolated(seen, self.mesh.uv_faces, self.mesh.uv))
         if self._colors is not None:
-            corners = self._colors[self.mesh.faces[seen.triangles]]
-            return np.einsum("kc,kcx->kx", seen.weights, corners).astype(np.float32)
+            return interpolated(seen, self.mesh.faces, self._colors).astype(np.float32)
         return self._lit(seen, camera, ambient=0.15, head=0.35, key=0.5)
 
     def _lit(
-        self, seen: _Seen, camera: Camera, ambient: float, head: float, key: float
+        self, seen: Fronts, camera: Camera, ambient: float, head: float, key: float
     ) -> NDArray[np.float32]:
         """Colours (k, 3) of bare skin: light from everywhere, from the camera and from `KEY`."""
         assert self._shading is not None
-        normals = np.einsum("kc,kcx->kx", seen.weights, self._shading[self.mesh.faces[seen.triangles]])
+        normals = interpolated(seen, self.mesh.faces, self._shading)
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
         local = normals @ camera.axes.T
         light = ambient + head * np.abs(local[:, 2]) + key * np.maximum(local @ KEY, 0)
         return np.clip(light[:, None].astype(np.float32) * SKIN, 0, 255)
 
-    def _darkness(self, seen: _Seen, camera: Camera) -> NDArray[np.float32]:
+    def _darkness(self, seen: Fronts, camera: Camera) -> NDArray[np.float32]:
         """(height, width) factors, 1 and less, the further a place lies behind what is around it.
 
         Unsharp masking of the depth buffer (Luft, Colditz and Deussen 2006), its dark half.
         """
         cv2 = opencv()
         there, plane = (np.zeros(camera.size, np.float32) for _ in range(2))
-        there.ravel()[seen.front], plane.ravel()[seen.front] = 1, self._depth(seen, camera)
+        there.ravel()[seen.front], plane.ravel()[seen.front] = 1, seen.depth
         width = CREASE_MM * camera.pixels_per_mm
         around, share = (cv2.GaussianBlur(x, (0, 0), width) for x in (plane, there))
         behind = np.where(there > 0, around / np.maximum(share, 1e-3) - plane, 0)
         return np.asarray(np.exp(-CREASE_PER_MM * np.clip(behind, 0, DEEPEST_MM)), np.float32)
 
-    def _depths(self, seen: _Seen, camera: Camera) -> NDArray[np.float32]:
+    def _depths(self, seen: Fronts, camera: Camera) -> NDArray[np.float32]:
         depth = np.full(camera.size, np.nan, np.float32)
-        depth.ravel()[seen.front] = self._depth(seen, camera)
+        depth.ravel()[seen.front] = seen.depth
         return depth
-
-    def _depth(self, seen: _Seen, camera: Camera) -> Floats:
-        """(k,) mm towards the camera, of what is seen."""
-        corners = self.vertices[self.mesh.faces[seen.triangles]]
-        return camera.depth(np.einsum("kc,kcx->kx", seen.weights, corners) + self.centre)
 
     def _shrunk(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The texture with texels no finer than half a pixel of the pictures: finer ones only flicker."""
-        uv, uv_faces = self.mesh.uv, self.mesh.uv_faces
-        assert uv is not None and uv_faces is not None
-        corners = uv[uv_faces]
-        a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-        share = np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]) / 2
-        known = np.isfinite(share) & (self._areas > 0)
         height, width = image.shape[:2]
-        if not known.any():
-            return np.ascontiguousarray(image[..., :3])
-        per_mm = float(np.sqrt(np.median(share[known] * height * width / self._areas[known])))
-        factor = int(max(1, per_mm // (2 * POINT_SIDE / FACE_MM)))
+        factor = texels_too_many(self.mesh, (height, width), self._areas)
         if factor > 1:
             cv2 = opencv()
             size = (max(1, width // factor), max(1, height // factor))
@@ -182,16 +164,28 @@ class Scene:
         return np.ascontiguousarray(image[..., :3])
 
 
-class _Seen(NamedTuple):
-    """What a camera sees: front (n,) per pixel, whether it is the front of a triangle; of those that are, the
-    triangles (k,) and the weights (k, 3) of their corners."""
+def texels_too_many(mesh: Mesh, size: tuple[int, int], areas: Floats | None = None) -> int:
+    """How many times fewer texels each way of a mesh's texture of (height, width) leave it two a pixel of the pictures.
 
-    front: Bools
-    triangles: NDArray[np.int64]
-    weights: Floats
+    Args:
+        areas: (t,) mm^2 of its triangles, where they are known.
+    """
+    uv, uv_faces = mesh.uv, mesh.uv_faces
+    if uv is None or uv_faces is None:
+        return 1
+    if areas is None:
+        areas = triangle_normals(mesh.vertices, mesh.faces)[1]
+    corners = uv[uv_faces]
+    a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    share = np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]) / 2
+    known = np.isfinite(share) & (areas > 0)
+    if not known.any():
+        return 1
+    per_mm = float(np.sqrt(np.median(share[known] * size[0] * size[1] / areas[known])))
+    return int(max(1, per_mm // (2 * POINT_SIDE / FACE_MM)))
 
 
-def _picture_of(seen: _Seen, colors: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
+def _picture_of(seen: Fronts, colors: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
     """(height, width, 3) picture of the colours (k, 3) of what is seen; black elsewhere."""
     out = np.zeros((len(seen.front), 3), np.float32)
     out[seen.front] = colors
@@ -230,17 +224,21 @@ def _inpainted(holes: Bools | None, picture: NDArray[np.float32]) -> NDArray[np.
     cv2 = opencv()
     shown = np.clip(picture, 0, 255).astype(np.uint8)
     filled = cv2.inpaint(shown, holes.astype(np.uint8), 3, cv2.INPAINT_TELEA)
-    return np.where(holes[..., None], filled, picture).astype(np.float32)
+    out = picture.copy()
+    out[holes] = filled[holes]
+    return out
 
 
 def _sample(image: NDArray[np.uint8], uv: Floats) -> NDArray[np.float32]:
     """Bilinear samples (k, 3) at uv (k, 2), v up; `UNTEXTURED` where uv is NaN."""
     cv2 = opencv()
     height, width = image.shape[:2]
-    known = np.asarray(np.isfinite(uv).all(axis=1))
-    place = np.where(known[:, None], uv, 0.0)
-    x = (place[:, 0] * width - 0.5).astype(np.float32)
-    y = ((1 - place[:, 1]) * height - 0.5).astype(np.float32)
+    u, v = np.ascontiguousarray(uv.T)
+    known = np.isfinite(u + v)
+    if not known.all():
+        u, v = np.where(known, u, 0.0), np.where(known, v, 0.0)
+    x = (u * width - 0.5).astype(np.float32)
+    y = ((1 - v) * height - 0.5).astype(np.float32)
     out = np.empty((len(uv), 3), np.float32)
     step = 16_384  # cv2.remap takes at most 32,767 columns
     for k in range(0, len(uv), step):

@@ -43,6 +43,20 @@ def test_lossy_formats_decode_nearly(pixels: np.ndarray, kind: str, limit: float
     assert 0 < np.abs(image.decode(data).astype(int) - pixels).mean() < limit
 
 
+@pytest.mark.parametrize(("coarser", "by"), [(1, 1), (2, 2), (3, 2), (4, 4), (7, 4), (8, 8), (100, 8)])
+def test_a_jpeg_is_decoded_coarser_where_that_will_do(coarser: int, by: int) -> None:
+    """The nearest that it can be without being too coarse; the mean of what a pixel stands for."""
+    y, x = np.mgrid[:96, :160]
+    fine = np.stack([x * 1.5, y * 2.5, 255 - x * 1.5], axis=2).astype(np.uint8)
+    found = image.decode(saved(fine, "jpeg", quality=95), coarser=coarser)
+    means = fine.reshape(96 // by, by, 160 // by, by, 3).mean(axis=(1, 3))
+    assert found.shape == means.shape
+    assert np.abs(found - means).max() < 8
+    assert (image.decode(saved(fine, "png"), coarser=coarser) == fine).all()
+    with pytest.raises(image.ImageFileError, match="ends before its last pixel"):
+        image.decode(saved(fine, "jpeg", quality=95)[:-700], coarser=coarser)
+
+
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "webp-lossless", "bmp"])
 def test_encoding_is_deterministic(pixels: np.ndarray, kind: str) -> None:
     assert image.encode(pixels, kind) == image.encode(pixels.copy(), kind)

@@ -39,6 +39,7 @@ from mimicme.stages.landmarks.views import (
     detect_points,
     head_camera,
     rays_through,
+    texels_too_many,
     turned,
 )
 
@@ -205,6 +206,38 @@ def test_the_frame_before_leads_to_the_same_points(finder, person):
     np.testing.assert_allclose(
         finder.detect(mesh, image, lost).points, first.points, atol=1e-6, equal_nan=True
     )
+
+
+def test_a_head_that_is_where_it_was_is_looked_at_from_there_at_once(finder, person, monkeypatch):
+    """13 pictures are asked about where it is still, more where it moved; and the points are the same."""
+    mesh, image, _ = person
+    first = finder.detect(mesh, image)
+    asked = []
+    points = finder.networks.points
+    monkeypatch.setattr(finder.networks, "points", lambda picture: asked.append(0) or points(picture))
+
+    def detected(near):
+        asked.clear()
+        return finder.detect(mesh, image, near), len(asked)
+
+    still, few = detected(first.pose)
+    beside = first.pose.copy()
+    beside[:3, 3] += [2 * search.STILL_MM, 0, 0]
+    moved, more = detected(beside)
+    assert few == 13 and more > few
+    for found in (still, moved):
+        assert np.nanmedian(np.linalg.norm(found.points - first.points, axis=1)[INNER]) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("deg", "mm", "still"), [(0, 0, True), (1.5, 3.0, True), (3, 0, False), (0, 6, False)]
+)
+def test_a_head_that_hardly_turned_or_moved_is_still(deg, mm, still):
+    before, now = np.eye(4), np.eye(4)
+    before[:3, :3] = now[:3, :3] = rotation(40, 10, 5)
+    now[:3, :3] = now[:3, :3] @ rotation(deg, 0, 0)
+    now[:3, 3] = [0, -mm, 0]
+    assert search._still(before, now) is still
 
 
 def sphere(radius=90.0, rows=40):
@@ -423,6 +456,20 @@ def walls(x):
     square = np.array([[0, -50, -50], [0, 50, -50], [0, 50, 50], [0, -50, 50]], float)
     vertices = np.concatenate([square - [x, 0, 0], square + [x, 0, 0]])
     return Mesh(vertices, np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]], np.int32))
+
+
+@pytest.mark.parametrize(("per_mm", "factor"), [(1.0, 1), (4.0, 1), (4.5, 2), (9.0, 4), (20.0, 8)])
+def test_a_texture_is_looked_at_with_two_texels_a_pixel(per_mm, factor):
+    """Pictures have 1.1 pixels a millimetre; triangles without a place in the texture say nothing."""
+    sheet = np.array([[0, 0, 0], [100, 0, 0], [100, 100, 0], [0, 100, 0], [50, 50, 9]], float)
+    uv = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [np.nan, np.nan]])
+    faces = np.array([[0, 1, 2], [0, 2, 3], [0, 1, 4]], np.int32)
+    side = round(100 * per_mm)
+    mesh = Mesh(sheet, faces, uv, faces)
+    assert texels_too_many(mesh, (side, side)) == factor
+    scene = Scene(mesh, np.zeros((side, side, 3), np.uint8))
+    assert scene._image.shape[0] == side // factor
+    assert texels_too_many(Mesh(sheet, faces), (side, side)) == 1
 
 
 def test_rays_go_through_the_pixels_of_their_points():
