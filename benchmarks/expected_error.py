@@ -1,10 +1,12 @@
 """`expected_error`: learnt on two makers' people, judged on a third's.
 
 Every maker's captures are registered frame by frame, every second one damaged (damage.py), most of the expressions
-from their person's neutral; and twice more by `mimicme run` with landmarks that its detector finds, in colours and
-without them.  The two makers that teach weigh the same, by hand and found.  What is found without colours teaches one
-figure alone, after the others.  What is learnt stands in stages/register/quality.py and is not changed here:
-the figures to write there are printed beside what they are now worth.
+from their person's neutral; and by `mimicme run` with landmarks that its detector finds, in colours and without them,
+as registered.  The two makers that teach weigh the same, by hand and found.  What is found without colours teaches one
+figure alone, after the others.  What becomes of it in frames that are refined is learnt on these runs, and on one with
+the landmarks that lie beside the frames (inherited_error.py).  What is learnt stands in stages/register/quality.py and
+stages/refine/expected.py and is not changed here: the figures to write there are printed beside what they are now
+worth.
 """
 
 from __future__ import annotations
@@ -15,16 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import accuracy
+import inherited_error
 import numpy as np
 import robust
 from cases import Captures, correspondence
 from damage import DAMAGES
 
-from mimicme.commands.evaluate import read_truth
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import FrameRejected
-from mimicme.pipeline.geometry.mesh import transform, vertex_areas
-from mimicme.pipeline.release import Release
+from mimicme.pipeline.geometry.mesh import vertex_areas
 from mimicme.pipeline.template.face_core import FaceCore
 from mimicme.stages.register.quality import (
     BEST_CASE_MM,
@@ -40,6 +41,8 @@ FROM_NEUTRAL = 0.6
 """Share of the expressions that are registered from their person's neutral; the others from the template."""
 FIGURES = ("template_distance", "landmark_error", "landmarks_found", "stretch_core")
 INTERVAL = (10, 90)
+HOW = GIVEN, FOUND, BARE = "given", "found", "bare"
+"""What `accuracy.whole_run` takes away of captures."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +100,22 @@ def run(
 ) -> dict[str, Any]:
     """Learn from the teachers, judge on the judge; the record to save."""
     seen: dict[str, list[Seen]] = {}
+    refined: dict[str, list[inherited_error.Refined]] = {}
     for captures in [*teachers, judge]:
         name = captures.folder.name
-        say(f"  {name}: {trials} trials, and a run with landmarks found")
+        say(f"  {name}: {trials} trials, and runs with landmarks given and found")
+        runs = {how: run_of(captures, how, work, say) for how in HOW}
+        spread = spread_of(captures)
         seen[name] = [
             *by_hand(captures, trials),
-            found(captures, work, say),
-            found(captures, work, say, True),
+            *(
+                Seen.of(
+                    f"{name}, {how}", [(asdict(f.quality), f.true) for f in runs[how]], spread, how == BARE
+                )
+                for how in (FOUND, BARE)
+            ),
         ]
+        refined[name] = [inherited_error.Refined.of(f"{name}, {how}", runs[how]) for how in (GIVEN, FOUND)]
     *_, bare = zip(*(seen[captures.folder.name] for captures in teachers), strict=True)
     taught = [seen[captures.folder.name][:-1] for captures in teachers]
     learnt = learn([part for parts in taught for part in parts])
@@ -122,13 +133,21 @@ def run(
     say(
         f"true / expected, {INTERVAL[0]} and {INTERVAL[1]} % of frames, learnt on the others: {low:.2f}, {high:.2f}"
     )
+    taught_refined = [refined[captures.folder.name] for captures in teachers]
+    own_share = inherited_error.learn_own_share([part for parts in taught_refined for part in parts])
+    ends = inherited_error.interval(taught_refined, INTERVAL)
+    say(
+        f"refined: {own_share:.2f} of its own, else its neutral's; true / expected {ends[0]:.2f}, {ends[1]:.2f}"
+    )
     rows = [judged(part) for parts in seen.values() for part in parts]
     rows.append(judged(together(f"{judge.folder.name}, all", seen[judge.folder.name])))
+    rows += [inherited_error.judged(part) for parts in refined.values() for part in parts]
     say(table(rows))
     return {
         "learnt": np.sqrt(learnt).tolist(),
         "interval": [low, high],
         "bare": [bare_mm, *bare_ends],
+        "refined": [own_share, *ends],
         "judged": rows,
     }
 
@@ -176,24 +195,13 @@ def spread_of(captures: Captures) -> float:
     return vertex_spread(vertices, core.areas > 0, landmarks)
 
 
-def found(captures: Captures, work: Path, say: Callable[[str], None], bare: bool = False) -> Seen:
-    """Frames of a release whose landmarks were found, in colours or, `bare`, with the images taken away."""
-    how = "bare" if bare else "found"
+def run_of(
+    captures: Captures, how: str, work: Path, say: Callable[[str], None]
+) -> list[inherited_error.RunFrame]:
+    """Frames of a run with landmarks given or found, or, bare, found with the images taken away."""
     workspace = work / f"expected-{captures.folder.name}-{how}"
-    release = accuracy.whole_run(captures, how, None, workspace, say)[1]
-    rows = []
-    with Release(release) as opened:
-        for name in captures.sequences:
-            truth = read_truth(captures.folder / "truth" / f"{name}.npz")
-            info = opened.sequence(truth.item.subject, truth.item.sequence)
-            for frame in (opened.frame(row, images=False) for row in info.rows):
-                if not frame.ok:
-                    continue
-                placed = transform(info.file_from_scan @ frame.pose, np.asarray(frame.vertices, np.float64))
-                seen = truth.core & truth.valid[frame.number]
-                off = np.linalg.norm(placed - truth.vertices[frame.number], axis=1)[seen].mean()
-                rows.append((frame.quality, off))
-    return Seen.of(f"{captures.folder.name}, {how}", rows, spread_of(captures), bare)
+    accuracy.whole_run(captures, how, None, workspace, say)
+    return inherited_error.run_frames(captures, workspace)
 
 
 def together(name: str, parts: Sequence[Seen]) -> Seen:
@@ -293,9 +301,9 @@ def judged(part: Seen) -> dict[str, Any]:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """For people."""
-    lines = [f"{'frames':<24}{'number':>8}{'rank':>8}{'expected':>10}{'true':>8}{'in interval':>13}"]
+    lines = [f"{'frames':<28}{'number':>8}{'rank':>8}{'expected':>10}{'true':>8}{'in interval':>13}"]
     lines += [
-        f"{row['frames']:<24}{row['number']:8d}{row['rank']:8.2f}{row['expected']:10.3f}{row['true']:8.3f}"
+        f"{row['frames']:<28}{row['number']:8d}{row['rank']:8.2f}{row['expected']:10.3f}{row['true']:8.3f}"
         f"{row['in_interval']:13.0%}"
         for row in rows
     ]

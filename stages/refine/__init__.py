@@ -3,8 +3,9 @@
 Reads   ingest (scans, images) and repass, else register (vertices, pose) of the sequence; for the subject's neutral,
         of all the subject's sequences; for the others, this stage's checkpoint of the neutral.
 Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 and skin_seen, as registered; quality/drift,
-        drift_p95, drift_before (texels at 1024) and slid (mean length of the displacement, mm); gain (F, 3) f4:
-        factors on red, green and blue that give the frame's texture the reference's exposure and white balance.  The
+        drift_p95, drift_before (texels at 1024), slid (mean length of the displacement, mm) and, in place of what
+        registration says, expected_error, expected_error_low, expected_error_high (mm); gain (F, 3) f4: factors on
+        red, green and blue that give the frame's texture the reference's exposure and white balance.  The
         neutral's checkpoint has the subject's reference: reference/vertices (V, 3), reference/texture (size, size,
         3) u1, reference/coverage (size, size) u1.
 Fails   never: a frame that cannot be refined keeps its registered vertices and, if it has no texture, the note
@@ -15,7 +16,9 @@ reference texture is the neutral's, with its vertices, near landmarks, where all
 together put them (reference.py).  Every frame's texture is registered to the reference texture by optical flow
 (photometric.py), beginning where the frame before it ended; as all frames are compared with one reference, errors do
 not add up along a sequence.  In long sequences jitter is smoothed out in time.
-A frame whose texture does not lie nearer to the reference's afterwards stays as it was registered.
+A frame whose texture does not lie nearer to the reference's afterwards stays as it was registered.  What is expected of
+a refined frame's error is mostly what is expected of the neutral's (expected.py); of one that stays, that drifts all
+the same, or of which registration noted that it may have gone astray, it is what registration says.
 What registration took for hair, a beard, a cap or clothes is not compared: it moves with the skin around it.
 """
 
@@ -37,6 +40,7 @@ from mimicme.pipeline.stage import Stage, Task
 from mimicme.pipeline.template import TemplateKey
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.refine.checkpoint import ReferenceTexture, RefineCheckpoint, RefineWriter
+from mimicme.stages.refine.expected import of_neutral, of_refined
 from mimicme.stages.refine.settings import RefineSettings
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
@@ -195,13 +199,16 @@ def compute(task: Task[RefineSettings], out: CheckpointWriter) -> None:
             return
         refiner = _refiner(TemplateKey(task.load_template()), settings)
         missing = "The subject's neutral has no texture to refine by."
+        expected = register.expected
         if task.neutral is None:
+            neutral_mm = of_neutral(expected[rows, 0])
             reference = _subject_reference(task, ingest, register, rows)
             if reference is not None:
                 reference.save(writer)
         else:
             with RefineCheckpoint(task.neutral) as neutral:
                 reference = _Reference.load(neutral, refiner)
+                neutral_mm = of_neutral(neutral.expected[neutral.ok_rows, 0])
                 if not neutral.ok_rows:
                     missing = (
                         "All frames of the subject's neutral are rejected, so that this one is registered from the "
@@ -211,12 +218,14 @@ def compute(task: Task[RefineSettings], out: CheckpointWriter) -> None:
             for row in rows:
                 out.note(row, "not-refined", missing)
             return
-        _refine_rows(_Sequence(ingest, register, rows, refiner, reference, settings), out, writer)
+        given = _Sequence(ingest, register, rows, refiner, reference, settings, expected, neutral_mm)
+        _refine_rows(given, out, writer)
 
 
 @dataclass(frozen=True)
 class _Sequence:
-    """What refining a sequence reads."""
+    """What refining a sequence reads; and what registration expects of its frames, (F, 3), `EXPECTED`, and what is
+    expected of the subject's neutral, mm."""
 
     ingest: Checkpoint
     register: RegisteredCheckpoint
@@ -224,6 +233,8 @@ class _Sequence:
     refiner: Refiner
     reference: _Reference
     settings: RefineSettings
+    expected: Floats
+    neutral_mm: float
 
 
 def _refine_rows(given: _Sequence, out: CheckpointWriter, writer: RefineWriter) -> None:
@@ -237,6 +248,9 @@ def _refine_rows(given: _Sequence, out: CheckpointWriter, writer: RefineWriter) 
     from mimicme.pipeline.numerics.temporal import MIN_FRAMES, runs
 
     writer.begin_figures()
+    for row in given.rows:
+        writer.expected(row, given.expected[row])
+    astray = given.register.astray
     numbers = given.register.numbers
     rows = sorted(given.rows, key=lambda row: int(numbers[row]))
     for run in runs(np.array([int(numbers[row]) for row in rows]), MAX_GAP):
@@ -260,7 +274,10 @@ def _refine_rows(given: _Sequence, out: CheckpointWriter, writer: RefineWriter) 
                 drift_before=done.before.median,
                 slid=done.displacement_mm,
             )
-            if done.after.p95 > MUCH_DRIFT:
+            drifts = done.after.p95 > MUCH_DRIFT
+            if done.moved and not drifts and not astray[row] and np.isfinite(given.neutral_mm):
+                writer.expected(row, of_refined(given.expected[row], given.neutral_mm))
+            if drifts:
                 out.note(
                     row,
                     "texture-drifts",
@@ -336,10 +353,11 @@ def _smoothed(given: _Sequence, displaced: Iterable[_Displaced], count: int) -> 
 
 
 class _Finished(NamedTuple):
-    """A refined frame: vertices (V, 3) canonical, mm; its drift before and after; gain (3,); mean length of its
-    displacement."""
+    """A refined frame: vertices (V, 3) canonical, mm, and whether they are other than as registered; its drift before
+    and after; gain (3,); mean length of its displacement."""
 
     vertices: Floats
+    moved: bool
     before: Drift
     after: Drift
     gain: Floats
@@ -365,9 +383,11 @@ def _finished(given: _Sequence, displaced: _Displaced) -> _Finished:
     after = refiner.drift_left(reference.comparable, warped(frame.texture, reading))
     pixels = warped_pixels(frame.baked.texture, frame.baked.coverage, reading)
     factors = gain(*pixels, reference.texture, reference.coverage)
-    if better(before, after) or not np.isfinite(moved).all():
+    kept = better(before, after) or not np.isfinite(moved).all()
+    if kept:
         moved, after = shape, before
-    return _Finished(moved, before, after, factors, float(np.linalg.norm(moved - shape, axis=1).mean()))
+    slid = float(np.linalg.norm(moved - shape, axis=1).mean())
+    return _Finished(moved, not kept, before, after, factors, slid)
 
 
 def _takes_mb(settings: RefineSettings, vertices: int) -> float:
@@ -378,7 +398,7 @@ def _takes_mb(settings: RefineSettings, vertices: int) -> float:
 
 STAGE = Stage(
     name="refine",
-    version=15,
+    version=16,
     settings=RefineSettings,
     needs=("ingest", "register", "repass"),
     compute=compute,

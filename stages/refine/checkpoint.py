@@ -3,6 +3,7 @@
 vertices, pose      as registration leaves them
 gain                (F, 3) f4: factors on red, green and blue that give a frame the reference's exposure
 quality/drift, drift_p95, drift_before (F,) f4 texels at 1024; slid (F,) f4 mm, mean length of the displacement
+quality/expected_error, expected_error_low, expected_error_high (F,) f4 mm, in place of what registration says
 reference/vertices (V, 3) f4 mm, texture (s, s, 3) u1, coverage (s, s) u1: of the subject, with its neutral
 """
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Floats
-from mimicme.stages.register.checkpoint import RegisteredCheckpoint, RegisteredWriter
+from mimicme.stages.register.checkpoint import EXPECTED, RegisteredCheckpoint, RegisteredWriter
 
 if TYPE_CHECKING:
     from mimicme.pipeline.formats.image import Pixels
@@ -46,6 +47,7 @@ class RefineCheckpoint(RegisteredCheckpoint):
             "drift_before": "median length of the same optical flow before refinement, as registered; texels at 1024",
             "slid": "mean distance of the refined vertices from the registered ones, nearly all of it along the "
             "surface",
+            **{name: RegisteredCheckpoint.explained[name] for name in EXPECTED},
         }
     )
 
@@ -77,9 +79,15 @@ class RefineWriter(RegisteredWriter):
         self._out.array(f"{_REFERENCE}/coverage", reference.coverage)
 
     def begin_figures(self) -> None:
-        """Make room for gains and figures; call before `refined`."""
-        self._figures = {name: self._out.figure(name, unit) for name, unit in FIGURES.items()}
+        """Make room for gains and figures; call before `refined` and `expected`."""
+        units = FIGURES | dict.fromkeys(EXPECTED, "mm")
+        self._figures = {name: self._out.figure(name, unit) for name, unit in units.items()}
         self._gains = self._out.rows(_GAIN, (3,), np.float32, "1")
+
+    def expected(self, row: int, expected_mm: Floats) -> None:
+        """Write of one frame what its correspondence error is likely to be, (3,) mm: `EXPECTED`."""
+        for name, value in zip(EXPECTED, expected_mm, strict=True):
+            self._figures[name][row] = value
 
     def refined(self, row: int, vertices: NDArray[np.floating], gain: Floats, **figures: float) -> None:
         """Write one refined frame: vertices (V, 3) canonical frame, mm; gain (3,); `FIGURES` by name."""

@@ -28,11 +28,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.checkpoint import QUALITY, Checkpoint
 from mimicme.pipeline.errors import CheckpointError
 from mimicme.pipeline.stage import Stage, latest
 from mimicme.stages.register.quality import (
+    ASTRAY,
     LANDMARK_ERROR,
     S2M_MEDIAN,
     S2M_P95,
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 VERTICES, POSE, SKIN_SEEN = "vertices", "pose", "skin_seen"
 _NEUTRAL, _DETECTOR_OFFSET, _PERSONAL = "neutral", "detector_offset", "personal_template"
 _WORN, _CHECKS = "worn", "checks"
+EXPECTED = ("expected_error", "expected_error_low", "expected_error_high")
+"""Figures of what a frame's correspondence error is likely to be, and the ends of its interval, mm."""
 _DECIDED = ("neutral_decision",)
 """Written by whoever hands out the sequences (`run.neutrals`)."""
 
@@ -78,8 +81,8 @@ class RegisteredCheckpoint(Checkpoint):
             "stretch_core": "the same of the face's core, brows to chin, after taking off the median",
             "template_distance": "distance of the face's core from the template's, moved, turned and scaled onto it; "
             "root of the mean square",
-            "expected_error": "estimate of the mean correspondence error of what is seen, by distance from the "
-            "template, held-out and found landmarks",
+            "expected_error": "estimate of the mean correspondence error of what is seen; once a frame is refined, of "
+            "the refined mesh",
             "expected_error_low": "four frames of five have a mean correspondence error above this and below the next",
             "expected_error_high": "the upper end of that interval",
             "core_share": "share of the face's core, brows to chin, that the scan shows, if with a beard over it",
@@ -176,6 +179,19 @@ class RegisteredCheckpoint(Checkpoint):
         if SKIN_SEEN not in self:
             return np.full(self.all_vertices.shape[1], 255, np.uint8)
         return np.asarray(self[SKIN_SEEN][row], np.uint8)
+
+    @property
+    def expected(self) -> Floats:
+        """(F, 3) `EXPECTED`, mm; NaN where they are not known."""
+        known = self.quality
+        unknown = np.full(len(self.numbers), np.nan)
+        columns = [known[name].values if name in known else unknown for name in EXPECTED]
+        return np.stack(columns, axis=1).astype(np.float64)
+
+    @property
+    def astray(self) -> Bools:
+        """(F,) True where a note says that a face may lie where it does not belong (`quality.ASTRAY`)."""
+        return np.array([not ASTRAY.isdisjoint(one.note.split(",")) for one in self.statuses], bool)
 
     def measured(self, row: int) -> Quality:
         """What was measured of one frame."""

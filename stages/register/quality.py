@@ -482,6 +482,13 @@ is 4 mm off: 3.6 to 4.9. Of 56 pairs of 16 people of a third, who judge, five ha
 is much alike is not told apart."""
 
 
+ASTRAY = frozenset({
+    "another-face", "cheek-slid", "half-seen", "lids-folded", "lids-open", "lids-shut", "lips-apart", "mouth-askew",
+    "mouth-misplaced", "part-missing",
+})  # fmt: skip
+"""Codes of `notes` by which a face has not just slid along its surface, but may lie where it does not belong."""
+
+
 def notes(quality: Quality, first: bool = False) -> list[tuple[str, str]]:
     """What a user should know about a frame that is registered: codes and sentences.
 

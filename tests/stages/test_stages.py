@@ -17,7 +17,7 @@ KNOWN = {
     "align": (5, "327af77b6cf4"),
     "register": (23, "84eb57a29fcf"),
     "repass": (10, "6603216eecb2"),
-    "refine": (15, "8d048b5e67cb"),
+    "refine": (16, "8d048b5e67cb"),
     "bake": (16, "59a0344b02f2"),
     "project": (6, "ae2bf8fc29b4"),
     "intensity": (1, "8324f2912502"),

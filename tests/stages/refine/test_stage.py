@@ -16,8 +16,11 @@ from mimicme.pipeline.stage import Task
 from mimicme.pipeline.template import save_prepared
 from mimicme.pipeline.texture.baking import open_source
 from mimicme.stages.refine import STAGE
+from mimicme.stages.refine.checkpoint import RefineCheckpoint
+from mimicme.stages.refine.expected import mean_of_refined
 from mimicme.stages.refine.photometric import Refiner
 from mimicme.stages.refine.settings import RefineSettings
+from mimicme.stages.register.checkpoint import EXPECTED
 
 SETTINGS = RefineSettings(size=256, anchor_frames=6)
 NEUTRAL, SMILE, CALM = (Item("s", name) for name in ("neutral", "smile", "calm"))
@@ -34,8 +37,9 @@ def misplaced(rng, size=0.8):
     return faces.on_dome(v[:, :2] + error)
 
 
-def write_sequence(folder, item, frames, image=True, rejected=(), jitter=0.8):
-    """Made-up ingest and register checkpoints; `frames`: displacement of the skin in each, mm."""
+def write_sequence(folder, item, frames, image=True, rejected=(), jitter=0.8, expected=(), notes=()):
+    """Made-up ingest and register checkpoints; `frames`: displacement of the skin in each, mm; `expected`: error that
+    registration expects of each, mm; `notes`: rows and codes."""
     paths = {name: folder / f"{item.sequence}-{name}.h5" for name in ("ingest", "register")}
     rng = np.random.default_rng(len(item.sequence))
     with writing(paths["ingest"], stage="ingest", item=str(item), made_by={}) as out:
@@ -57,6 +61,11 @@ def write_sequence(folder, item, frames, image=True, rejected=(), jitter=0.8):
                 out.reject(row, FrameRejected("far-off", "it does not fit"))
                 continue
             vertices[row], poses[row] = misplaced(rng, jitter), np.eye(4)
+        for row, code in notes:
+            out.note(row, code, "Seen.")
+        for name, factor in zip(EXPECTED, (1.0, 0.5, 2.0), strict=True):
+            if len(expected):
+                out.figure(name, "mm")[:] = factor * np.asarray(expected)
     return paths
 
 
@@ -260,6 +269,47 @@ def test_a_scan_is_opened_once_and_again_only_where_frames_are_smoothed_in_time(
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigError):
         RefineSettings(**wrong)
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory):
+    """A neutral of two frames, refined, of which registration expects 0.8 and 1.0 mm."""
+    folder = tmp_path_factory.mktemp("calm")
+    paths = write_sequence(folder, NEUTRAL, [0.0, 0.0], expected=[0.8, 1.0])
+    return made(folder, task_of(folder, NEUTRAL, paths), "neutral.h5")
+
+
+def test_a_refined_frame_is_expected_to_have_its_neutrals_error(calm, tmp_path):
+    with RefineCheckpoint(calm) as neutral:
+        own = neutral.expected[:, 0]
+    np.testing.assert_allclose(own, mean_of_refined(np.array([0.8, 1.0]), 0.9), rtol=1e-6)
+    paths = write_sequence(
+        tmp_path, SMILE, [0.0, 1.0, 2.0], expected=[0.9, 2.0, 2.0], notes=[(2, "part-missing")]
+    )
+    with RefineCheckpoint(made(tmp_path, task_of(tmp_path, SMILE, paths, neutral=calm))) as after:
+        told = after.expected
+    means = mean_of_refined(np.array([0.9, 2.0]), float(np.median(own)))
+    np.testing.assert_allclose(told[:2], means[:, None] * [1.0, 0.5, 2.0], rtol=1e-6)
+    assert told[2].tolist() == [2.0, 1.0, 4.0]  # of a mesh that has gone astray registration's stays
+
+
+@pytest.mark.parametrize("drifts", ["texture-drifts", "kept", "no texture"])
+def test_a_frame_that_refinement_did_not_mend_keeps_what_registration_expects(
+    calm, tmp_path, monkeypatch, drifts
+):
+    if drifts == "texture-drifts":
+        monkeypatch.setattr("mimicme.stages.refine.MUCH_DRIFT", -1.0)
+    elif drifts == "kept":
+        monkeypatch.setattr("mimicme.stages.refine.photometric.better", lambda before, after: True)
+    paths = write_sequence(tmp_path, SMILE, [0.0, 1.0], image=drifts != "no texture", expected=[0.9, 2.0])
+    with RefineCheckpoint(made(tmp_path, task_of(tmp_path, SMILE, paths, neutral=calm))) as after:
+        np.testing.assert_allclose(after.expected, [[0.9, 0.45, 1.8], [2.0, 1.0, 4.0]], rtol=1e-6)
+
+
+def test_without_what_registration_expects_nothing_is(subject):
+    *_, refined = subject
+    with RefineCheckpoint(refined) as after:
+        assert np.isnan(after.expected).all()
 
 
 @pytest.mark.parametrize("worse", [True, False])
