@@ -12,8 +12,9 @@ Writes  points (F, 68, 3) f4, scan frame, mm, NaN where absent; source (F, 68) u
         quality/landmark_distance (F,) f4: median distance of given points to the scan, mm, NaN of pixels;
         quality/landmark_confidence (F,) f4: mean over the 51 inner points, absent ones as 0.
 Fails   a frame with `no-landmarks` (no file, and detection is off), `no-face` (none is found on the scan),
-        `texture-upside-down`, `landmark-file`, `landmark-scheme`, `landmarks-off-scan`, `landmarks-mirrored`,
-        `landmarks-displaced`, `numerical-failure` (its numbers broke the computation).
+        `mouth-hidden` (what is worn lies before it), `texture-upside-down`, `landmark-file`, `landmark-scheme`,
+        `landmarks-off-scan`, `landmarks-mirrored`, `landmarks-displaced`, `numerical-failure` (its numbers broke the
+        computation).
         The whole run with `MissingDependencyError`, when detection is wanted and not installed.
 
 The detector runs on a frame when its file lacks one of the 51 inner points, or has it where it is left out: off the
@@ -207,7 +208,7 @@ class Finder:
             scan: the frame's, where it was read before.
 
         Raises:
-            FrameRejected: `no-face`, `texture-upside-down`, `numerical-failure`.
+            FrameRejected: `no-face`, `mouth-hidden`, `texture-upside-down`, `numerical-failure`.
             MissingDependencyError: see the module.
         """
         if not self.installed():
@@ -236,6 +237,7 @@ class Finder:
                     raise
                 if not ingest.statuses[row].may_have("textures-joined"):
                     self._refuse_upside_down(scan, image, bare)
+                _refuse_hidden(scan, image, bare)
                 self.bare.add(row)
                 return bare
 
@@ -303,6 +305,18 @@ class Finder:
                 todo='Set texture_v = "flipped" under [captures] in mimicme.toml, or give the mesh its own image, '
                 "and run again.",
             )
+
+
+def _refuse_hidden(scan: Mesh, image: NDArray[np.uint8] | None, bare: Located) -> None:
+    """Refuse a face that is found without its colours only, as a mask hides its mouth in them.
+
+    Raises:
+        FrameRejected: `mouth-hidden`.
+    """
+    from mimicme.stages.landmarks.hidden import refuse_hidden
+    from mimicme.stages.landmarks.views import Scene
+
+    refuse_hidden(Scene(scan, image), bare.points, bare.pose)
 
 
 def _on_its_head(found: Located) -> bool:

@@ -18,6 +18,7 @@ from mimicme.stages.landmarks.chin import CHIN, RELIABLE, Chin, find_chin
 from mimicme.stages.landmarks.consensus import Consensus, consensus_of
 from mimicme.stages.landmarks.creases import follow_creases, unshown_parts
 from mimicme.stages.landmarks.halves import RIM_MM, completed, middle_of, missing_side
+from mimicme.stages.landmarks.hidden import refuse_hidden
 from mimicme.stages.landmarks.lids import follow_lids
 from mimicme.stages.landmarks.lips import follow_lips
 from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
@@ -140,6 +141,9 @@ class FaceFinder:
         seen = None if head is None else self.multi_view_consensus(scene, head, known=head.near)
         if seen is None or np.median(seen[0].spread) > FACE_SPREAD_MM:
             raise self._no_face(scan, image)
+        consensus = seen[0]
+        rough = self.to_ibug.landmarks(consensus.points, consensus.pose, scene.textured)
+        refuse_hidden(scene, rough, consensus.pose)
         return landmarks_on_scan(scene, *seen, self.to_ibug, self.chin, self.upper_face)
 
     def _half_face(

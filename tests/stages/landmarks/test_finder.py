@@ -496,6 +496,22 @@ def test_what_is_left_of_a_mouth_that_is_cut_out_counts_next_to_nothing(finder, 
     assert whole.confidence[48:60].min() > 0.3
 
 
+def test_a_mouth_behind_a_mask_is_refused_and_not_guessed(finder, person):
+    import cv2
+
+    mesh, image, truth = person
+    middles = mesh.vertices[mesh.faces].mean(axis=1)
+    worn = (middles[:, 1] < truth[33, 1] - 2) & (middles[:, 1] > truth[8, 1] - 5)
+    painted, size = image.copy(), np.array(image.shape[1::-1])
+    places = np.rint(mesh.uv[mesh.uv_faces[worn]] * [1, -1] * size + [0, size[1]]).astype(np.int32)
+    for corners in places:
+        cv2.fillPoly(painted, [corners], (150, 190, 215))
+    with pytest.raises(FrameRejected) as refused:
+        finder.detect(mesh, painted)
+    assert refused.value.reason == "mouth-hidden"
+    assert "mask" in str(refused.value)
+
+
 def test_what_is_behind_a_hole_is_not_the_face(person):
     """A network that sees a flat face; half of its points fall through a hole onto a wall far behind."""
     x, y = np.meshgrid(np.linspace(-150, 150, 61), np.linspace(-150, 150, 61))
