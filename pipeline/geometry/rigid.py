@@ -1,4 +1,4 @@
-"""Least-squares rigid motion between two point sets."""
+"""Least-squares rigid motion, scale and affine map between two point sets."""
 
 from __future__ import annotations
 
@@ -36,6 +36,22 @@ def fit_scale(source: Floats, target: Floats, weights: Floats) -> float:
     """
     x, y = (p - weights @ p / weights.sum() for p in (source, target))
     return float((weights @ (x * y).sum(1)) / (weights @ (x**2).sum(1)))
+
+
+def fit_affine(source: Floats, target: Floats, weights: Floats) -> Floats:
+    """The affine map that brings `source` (k, 3) nearest to `target` (k, 3), as (4, 4); weights (k,).
+
+    The source spans space: points in one plane have no such map.
+    """
+    total = weights.sum()
+    mean_s, mean_t = (np.einsum("k,kx->x", weights, p) / total for p in (source, target))
+    x, y = source - mean_s, target - mean_t
+    # not `@`: with BLAS the sums would depend on the number of threads
+    spread, across = np.einsum("k,kx,ky->xy", weights, x, x), np.einsum("k,kx,ky->xy", weights, x, y)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.linalg.solve(spread, across).T
+    matrix[:3, 3] = mean_t - matrix[:3, :3] @ mean_s
+    return matrix
 
 
 def fit_similarity_scale(source: Floats, target: Floats) -> float:

@@ -35,6 +35,9 @@ class RegisterSettings:
         membrane_neutral: stiffness against stretching, relative to the bending stiffness, while a subject's neutral
             is fitted from the template (mm^-2): between two people skin is stretched less than by an expression.
             Where the mouth of what has to serve as neutral is open, `membrane` holds.
+        membrane_found: the same where most of the neutral's landmarks were found by a detector (mm^-2). They pull
+            less, and none holds the jaw: what resists stretching would decide how long and how wide it is. There
+            it does not count as stretching by how much a face is longer, wider or deeper than the template all over.
         landmark_weight_mm2: weight of a landmark of full confidence, as the area of surface that counts as much.
         detected_share: what is left of `landmark_weight_mm2` for a detected landmark while the neutral is fitted. A
             detector's errors are correlated between neighbours: many points are not many observations. Lids, nose
@@ -86,6 +89,7 @@ class RegisterSettings:
     fine_landmark_share: float = 0.05
     membrane: float = 0.0003
     membrane_neutral: float = 0.006
+    membrane_found: float = 0.002  # 5 neutrals of `synth`: 1.50 mm; 0.006 1.62, 0.001 1.45, where others lose
     landmark_weight_mm2: float = 20.0
     detected_share: float = 0.05
     landmark_smoothing_mm: float = 2.0
@@ -122,8 +126,8 @@ class RegisterSettings:
         ):  # fmt: skip
             self._check(name, getattr(self, name) > 0, "more than 0")
         for name in (
-            "membrane", "membrane_neutral", "landmark_weight_mm2", "landmark_smoothing_mm", "max_folded_share",
-            "part_frames",
+            "membrane", "membrane_neutral", "membrane_found", "landmark_weight_mm2", "landmark_smoothing_mm",
+            "max_folded_share", "part_frames",
         ):  # fmt: skip
             self._check(name, getattr(self, name) >= 0, "0 or more")
         for name in (

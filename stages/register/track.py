@@ -13,7 +13,7 @@ from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.checkpoint import frame_numerics
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import inverse, transform, vertex_normals
-from mimicme.pipeline.geometry.rigid import fit_scale
+from mimicme.pipeline.geometry.rigid import fit_affine, fit_scale
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS, eye_distance
 from mimicme.pipeline.landmarks.deviation import landmark_deviation
 from mimicme.pipeline.numerics.temporal import MIN_FRAMES, Regions, apart, runs, smooth, smooth_poses
@@ -79,6 +79,10 @@ COARSE_HEAD_MM = 2.0
 landmarks, off by 1 to 2 mm each, place a head within that."""
 LARGEST_SCALE = 1.5
 """How much larger or smaller than the template a person may be; what goes beyond is a wrong landmark file."""
+LEAST_FACE = 30
+"""Coarse vertices of the face that tell its proportions, at least."""
+MOSTLY_FOUND = 0.5
+"""Share of the landmarks above which a neutral's are a detector's, and a few corrected by hand among them."""
 MAX_GAP = 3
 """Frames between two numbers beyond which the later one does not start from the earlier one."""
 POSE_TREMOR_MM, HEAD_MM = 0.5, 60.0
@@ -385,11 +389,10 @@ class SequenceTracker:
         right, left = (shut(eye) for eye in EYES)
         return right, left
 
-    def _generic_fitters(self, landmarks: Floats) -> Fitters:
-        """For a frame that is to be the neutral, landmarks (68, 3): skin stretches little, unless the mouth is open."""
-        opening = mouth_opening(landmarks, self.levels.fine.landmarks @ self._rest)
-        extra = 0.0 if opening > OPEN_MOUTH else self.settings.membrane_neutral - self.settings.membrane
-        return self._fitters_of(self.levels.for_generic_template(extra), GENERIC_EARS)
+    def _generic_fitters(self, membrane: float) -> Fitters:
+        """For a frame that is to be the neutral, by its stiffness against stretching (mm^-2)."""
+        levels = self.levels.for_generic_template(membrane - self.settings.membrane)
+        return self._fitters_of(levels, GENERIC_EARS)
 
     def _personal_fitters(self) -> Fitters:
         """For a frame that begins from its person's neutral."""
@@ -468,6 +471,7 @@ class SequenceTracker:
             if shut and unlike[eye] < EYE_HIDDEN:
                 landmarks = met(landmarks, known, self._open_eyes, eye)
         weights = np.where(known, settings.landmark_weight_mm2 * frame.confidence, 0.0)
+        has_proportions = False
         if self.neutral is None:
             share = np.full(N_LANDMARKS, settings.detected_share)
             share[BROWS] = 1.0
@@ -478,7 +482,15 @@ class SequenceTracker:
             weights[frame.detected] *= share[frame.detected]
             self.worn = self.worn[:0]
             self._rest = self._sized_template(landmarks, known)
-            self._fitters = self._generic_fitters(np.where(known[:, None], landmarks, np.nan))
+            marks = np.where(known[:, None], landmarks, np.nan)
+            mostly_found = known.any() and frame.detected[known].mean() > MOSTLY_FOUND
+            if mouth_opening(marks, self.levels.fine.landmarks @ self._rest) > OPEN_MOUTH:
+                membrane = settings.membrane  # an open mouth has stretched the skin
+            elif mostly_found:
+                membrane, has_proportions = settings.membrane_found, True
+            else:
+                membrane = settings.membrane_neutral
+            self._fitters = self._generic_fitters(membrane)
 
         before = self._previous
         if before is not None and abs(frame.number - before.number) > MAX_GAP:
@@ -516,6 +528,8 @@ class SequenceTracker:
         annealing = annealed(steps, (first, settings.stiffness_end), (scale, 2 * settings.scale_end_mm))
         if self.neutral is None:
             rest, start, annealing = self._with_ears_placed(rest, start, coarse_target, free, annealing)
+            if has_proportions:
+                rest, start = self._in_proportion(rest, start, free)
         displacement = self._fitter.coarse(rest, coarse_target, start, annealing)
         rest, displacement = self._with_head_motion(rest, displacement)
         lids = self._lids(rest, displacement, frame.detected)
@@ -587,6 +601,32 @@ class SequenceTracker:
         if moved is None:
             return rest, displacement, steps[len(wide) :]
         return rest + moved, displacement, steps[-AROUND_EARS:]
+
+    def _in_proportion(
+        self, rest: Floats, displacement: Floats, free: Floats | None
+    ) -> tuple[Floats, Floats]:
+        """A rest shape (V, 3) of a person's proportions, and the displacement (V, 3) that is left.
+
+        A face that is longer, wider or deeper than the template all over has not been stretched, and bends nowhere
+        (stiffness.py): what a first result (V, 3) has of an affine map over the face belongs to the rest shape, as
+        its size does (`_sized_template`).
+
+        Args:
+            free: (V,) as far as the scan shows skin; None where nothing is known of that.
+        """
+        level = self.levels.coarse
+        weights = level.areas * ((self._core.areas > 0) | (self._skull > 0))[level.index]
+        if free is not None:
+            weights = weights * free[level.index]
+        found = rest + displacement
+        if np.count_nonzero(weights) < LEAST_FACE:
+            return rest, displacement
+        affine = fit_affine(rest[level.index], found[level.index], weights)
+        sizes = np.linalg.svd(affine[:3, :3], compute_uv=False)
+        if sizes[0] > LARGEST_SCALE or sizes[-1] < 1 / LARGEST_SCALE:
+            return rest, displacement
+        rest = transform(affine, rest)
+        return rest, found - rest
 
     def _head_on(self, fit_target: FitTarget, detected: Bools, skin: Floats | None) -> Floats | None:
         """(4, 4) the motion that brings the head of the person's neutral onto a scan; None while there is no neutral,

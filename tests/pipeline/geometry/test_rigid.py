@@ -1,11 +1,11 @@
-"""rigid: motions and scales."""
+"""rigid: motions, scales and affine maps."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from mimicme.pipeline.geometry.rigid import angle_deg, fit_rigid, fit_scale, fit_similarity_scale
+from mimicme.pipeline.geometry.rigid import angle_deg, fit_affine, fit_rigid, fit_scale, fit_similarity_scale
 
 
 def test_a_scale_is_found_whatever_the_shift_and_noise_does_not_make_it_larger():
@@ -22,6 +22,24 @@ def test_a_point_without_weight_has_no_say_in_the_scale():
     target, weights = 0.8 * points, np.ones(10)
     target[3], weights[3] = 100.0, 0.0
     assert fit_scale(points, target, weights) == pytest.approx(0.8, abs=1e-12)
+
+
+def test_an_affine_map_is_found_and_a_point_without_weight_has_no_say_in_it():
+    rng = np.random.default_rng(2)
+    points, weights = rng.normal(size=(20, 3)), rng.uniform(0.5, 2.0, 20)
+    matrix = np.eye(4)
+    matrix[:3] = rng.normal(size=(3, 4))
+    target = points @ matrix[:3, :3].T + matrix[:3, 3]
+    target[7], weights[7] = 100.0, 0.0
+    np.testing.assert_allclose(fit_affine(points, target, weights), matrix, atol=1e-12)
+
+
+def test_an_affine_map_is_the_least_squares_one_by_its_weights():
+    rng = np.random.default_rng(3)
+    points, target, weights = rng.normal(size=(30, 3)), rng.normal(size=(30, 3)), rng.uniform(0.1, 3.0, 30)
+    root = np.sqrt(weights)[:, None]
+    best = np.linalg.lstsq(np.c_[points, np.ones(30)] * root, target * root, rcond=None)[0]
+    np.testing.assert_allclose(fit_affine(points, target, weights)[:3], best.T, atol=1e-12)
 
 
 def turn(rng: np.random.Generator) -> np.ndarray:
