@@ -638,7 +638,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=19,
+    version=20,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,
