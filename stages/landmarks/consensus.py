@@ -13,7 +13,7 @@ import numpy as np
 
 from mimicme.pipeline.arrays import Floats
 from mimicme.stages.landmarks.pose import head_pose
-from mimicme.stages.landmarks.views import View
+from mimicme.stages.landmarks.views import View, face_width
 
 ROBUST_MM = 1.0  # scale of the robust mean: views that disagree by more count less
 TRUST_MM = 1.5  # a point whose views disagree by more says little of the head's pose
@@ -36,6 +36,11 @@ class Consensus(NamedTuple):
     def pose(self) -> Floats:
         """(4, 4) of the head, head -> scan."""
         return head_pose(self.points, 0.02 + self.support / (1 + (self.spread / TRUST_MM) ** 2))
+
+    @property
+    def width_mm(self) -> float:
+        """How wide pictures of this face should be."""
+        return face_width(self.points)
 
 
 def consensus_of(views: Sequence[View]) -> Consensus:

@@ -30,7 +30,14 @@ from mimicme.stages.landmarks.shut_lids import follow_shut_lids
 from mimicme.stages.landmarks.spacing import spaced
 from mimicme.stages.landmarks.strips import ramp
 from mimicme.stages.landmarks.upper_face import UpperFace, follow_upper_face
-from mimicme.stages.landmarks.views import Scene, View, detect_points, head_camera, texels_too_many
+from mimicme.stages.landmarks.views import (
+    FACE_MM,
+    Scene,
+    View,
+    detect_points,
+    head_camera,
+    texels_too_many,
+)
 
 # (yaw, pitch) of the views beside the frontal one: more of them changed nothing on real and synthetic scans.
 ACROSS = ((-15.0, 0.0), (15.0, 0.0))
@@ -55,6 +62,7 @@ RELIEF_SHOWS = (
 # Views move on to the consensus' pose until it turns by less, at most so often.  On a face of `synth` that is looked at
 # from 10 degrees aside, the pose turns by 9 degrees more in the second round and 10 back in the third.
 SETTLED_DEG, MOST_ROUNDS = 2.0, 6
+SETTLED_SHARE = 0.05  # and until the pictures' width changes by less
 FULL_PRESENCE = 15.0
 UNTEXTURED_SHARE = 0.6  # what a shaded scan's points are worth beside a textured one's
 # Of a chin whose shape is found, beside points by hand: it is 2 to 3 mm off where these are one.
@@ -209,15 +217,17 @@ class FaceFinder:
         Args:
             known: the head was searched for from where it was one frame ago; then less is needed.
         """
-        pose, sides = head.pose, VIEWS if head.view.seen.mean() >= ENOUGH_SEEN else VIEWS + ASIDE
+        pose, width_mm = head.pose, head.view.width_mm
+        sides = VIEWS if head.view.seen.mean() >= ENOUGH_SEEN else VIEWS + ASIDE
         between = ACROSS if known and sides == VIEWS else sides
         settled, rounds = False, 0
         while True:
             last = settled or rounds == MOST_ROUNDS
             around = [(0.0, 0.0), *(sides if last else between)]
-            there = [head.view] if head.still and pose is head.pose and not last else []
+            as_drawn = head.still and pose is head.pose and abs(np.log(width_mm / FACE_MM)) < SETTLED_SHARE
+            there = [head.view] if as_drawn and not last else []
             front, *beside = there + [
-                detect_points(scene, head_camera(pose, *side), self.networks, creases=last)
+                detect_points(scene, head_camera(pose, *side, width_mm), self.networks, creases=last)
                 for side in around[len(there) :]
             ]
             views = [front, *(v for v in beside if v.presence >= LEAST_PRESENCE and v.seen.any())]
@@ -227,8 +237,10 @@ class FaceFinder:
             if last:
                 return consensus, views
             rounds += 1
-            settled = rounds >= (1 if known else 2) and angle_deg(pose, consensus.pose) < SETTLED_DEG
-            pose = consensus.pose
+            turned, wider = angle_deg(pose, consensus.pose), consensus.width_mm / width_mm
+            settled = rounds >= (1 if known else 2)
+            settled &= turned < SETTLED_DEG and abs(np.log(wider)) < SETTLED_SHARE
+            pose, width_mm = consensus.pose, consensus.width_mm
 
 
 def on_scan_itself(located: Located, scene: Scene) -> Located:

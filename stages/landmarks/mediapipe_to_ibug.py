@@ -85,8 +85,12 @@ _BARE_HALF_MM: dict[int, tuple[float, float, float]] = {
     66: (0.0, -0.7, -0.5),
     67: (-5.0, -0.6, -1.5),
 }
-# A template's offset counts in full up to the first of these from the default (mm), not at all from the second.
-_PLAUSIBLE_MM, _IMPLAUSIBLE_MM = 3.0, 6.0
+# A template's offset counts in full up to the first of these from the default (mm), not at all from the second.  They
+# are wider where definitions differ most: brows, and the base of the nose, whose wings end in their crease or at the
+# nostril's rim.  The embedded template has them in the crease, 6.2 mm from the default (sills 4.0): counted by four
+# fifths, they came out 1.5 mm too far in and in front in everybody of `synth`.
+_PLAUSIBLE_MM, _FAR_MM = (3.0, 6.0), (5.1, 10.2)
+_WINGS_MM, _SILLS_MM = (7.0, 10.2), (5.0, 8.0)
 # The same for half the difference between an offset and its mirror image.
 _EVEN_MM, _UNEVEN_MM = 0.75, 1.5
 # Weight of the offsets that a template's lids, and painted ends of the mouth, give: one half serves real scans and
@@ -139,17 +143,18 @@ def plausible_offsets(learnt: Floats, default: Floats, painted: bool = True) -> 
     even, uneven = symmetric(learnt)
     difference = even - default
     far = np.linalg.norm(difference, axis=1)
-    # where definitions differ most: brows, and wings of the nose, in their crease or at the nostril's rim
-    reach = np.ones(N_LANDMARKS)
-    reach[GROUPS["left_eyebrow"]] = reach[GROUPS["right_eyebrow"]] = reach[_WINGS] = 1.7
+    bounds = np.tile(_PLAUSIBLE_MM, (N_LANDMARKS, 1))
+    bounds[_WINGS], bounds[_SILLS] = _WINGS_MM, _SILLS_MM
+    bounds[GROUPS["left_eyebrow"]] = bounds[GROUPS["right_eyebrow"]] = _FAR_MM
     slack = np.ones(N_LANDMARKS)
     for group in ("left_eye", "right_eye"):
         if not painted:
-            reach[GROUPS[group]], slack[GROUPS[group]] = 1.7, 2.0
+            bounds[GROUPS[group]], slack[GROUPS[group]] = _FAR_MM, 2.0
     # beside them a ray falls into the nostril, on one side sooner than on the other: of two preparations of the
     # embedded template one has them 0.1 mm from each other's mirror image (0.8 bare), the other 2.3 mm (2.9 bare)
     slack[_SILLS] = 2.0
-    weight = np.clip((_IMPLAUSIBLE_MM * reach - far) / ((_IMPLAUSIBLE_MM - _PLAUSIBLE_MM) * reach), 0, 1)
+    plausible, implausible = bounds.T
+    weight = np.clip((implausible - far) / (implausible - plausible), 0, 1)
     weight *= np.clip((_UNEVEN_MM - uneven / slack) / (_UNEVEN_MM - _EVEN_MM), 0, 1)
     for group in (
         "left_eye",
@@ -224,16 +229,16 @@ def learn_offsets(
     head = find_head(scene, networks)
     if head is None:
         return None
-    pose, seen = head.pose, []
-    for width in brows_mm:
-        paint = partial(painted, marks=marks, brow_mm=width) if width > 0 else None
+    pose, width_mm, seen = head.pose, head.view.width_mm, []
+    for brow_mm in brows_mm:
+        paint = partial(painted, marks=marks, brow_mm=brow_mm) if brow_mm > 0 else None
         for last in (False, True):  # the ends of the mouth say next to nothing of the pose
             views = []
             for yaw, pitch in LEARNING_VIEWS:
-                camera = head_camera(pose, yaw, pitch)
+                camera = head_camera(pose, yaw, pitch, width_mm)
                 views.append(detect_points(scene, camera, networks, creases=last, paint=paint))
             consensus = consensus_of(views)
-            pose = consensus.pose
+            pose, width_mm = consensus.pose, consensus.width_mm
         if min(view.presence for view in views) < least_presence:
             return None
         seen.append(consensus.points)

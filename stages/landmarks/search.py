@@ -114,7 +114,7 @@ def refine_pose(
     for _ in range(rounds):
         if not np.isfinite(view.misfit_mm):
             return None
-        view = detect_points(scene, head_camera(view.pose), networks)
+        view = detect_points(scene, head_camera(view.pose, width_mm=view.width_mm), networks)
     if is_face(view):
         return Head(view.pose, view)
     if missed is not None:

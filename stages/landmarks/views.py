@@ -16,10 +16,18 @@ from mimicme.pipeline.drawing.zbuffer import Fronts, fronts, interpolated
 from mimicme.pipeline.formats.image import opencv
 from mimicme.pipeline.geometry.mesh import Mesh, triangle_normals, vertex_normals
 from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.pipeline.landmarks import GROUPS, eye_distance
+from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
 from mimicme.stages.landmarks.networks import FACE_SIDE, POINT_SIDE, PictureNetworks
 from mimicme.stages.landmarks.pose import head_pose
 
-FACE_MM = 230.0  # what the picture for the points is wide: 200 cuts wide-open jaws, 260 is less exact
+# What the picture for the points is wide where nothing is known of the face: of an adult's of average proportions 200
+# cuts wide-open jaws, 260 is less exact.
+FACE_MM = 230.0
+# What it is wide of a face that is known, see `face_width`: shares of the distance of its eyes and of the height from
+# its mouth to its eyes; and bounds, in shares of `FACE_MM`.
+EYES_SHARE, HEIGHT_SHARE = 1.3, 2.1
+NARROWEST, WIDEST = 0.6, 1.6
 DISTANCE_MM = 800.0
 SKIN = np.array([235.0, 181.0, 152.0], np.float32)  # of scans without colour
 UNTEXTURED = np.array([150.0, 130.0, 120.0], np.float32)  # of triangles without a place in the texture
@@ -283,12 +291,28 @@ def turned(axes: Floats, yaw_deg: float, pitch_deg: float) -> Floats:
     return np.asarray(np.stack([right, np.cross(towards, right), towards]) @ axes)
 
 
-def head_camera(pose: Floats, yaw_deg: float = 0.0, pitch_deg: float = 0.0) -> Camera:
-    """The camera for the point network that frames a head with the pose (4, 4), head -> scan, mm."""
+def head_camera(
+    pose: Floats, yaw_deg: float = 0.0, pitch_deg: float = 0.0, width_mm: float = FACE_MM
+) -> Camera:
+    """The camera for the point network that frames a head with the pose (4, 4), head -> scan, mm, see `face_width`."""
     axes = pose[:3, :3].T
     target = pose[:3, 3] - 5.0 * axes[1]
     size = (POINT_SIDE, POINT_SIDE)
-    return Camera(target, turned(axes, yaw_deg, pitch_deg), POINT_SIDE / FACE_MM, size, DISTANCE_MM)
+    return Camera(target, turned(axes, yaw_deg, pitch_deg), POINT_SIDE / width_mm, size, DISTANCE_MM)
+
+
+def face_width(points: Floats) -> float:
+    """How wide a picture, mm, of a face with 478 points (478, 3) has to be for the point network.
+
+    The network draws an average face where the picture's scale hides the true one: of a short face in a picture for
+    an average one the mouth came out 7 mm too low, of a long one 14 mm too high.  What it draws in that picture still
+    tells the right scale better, and that is where a few rounds end.
+    """
+    marks = ibug_from_mediapipe(points)
+    eyes = marks[GROUPS["left_eye"]].mean(axis=0), marks[GROUPS["right_eye"]].mean(axis=0)
+    height = float(np.linalg.norm((eyes[0] + eyes[1]) / 2 - marks[GROUPS["mouth"]].mean(axis=0)))
+    width = EYES_SHARE * eye_distance(marks) + HEIGHT_SHARE * height
+    return float(np.clip(width, NARROWEST * FACE_MM, WIDEST * FACE_MM))
 
 
 def box_camera(camera: Camera, centre_px: Floats, side_px: float, roll_deg: float) -> Camera:
@@ -347,6 +371,11 @@ class View:
     def pose(self) -> Floats:
         """(4, 4) of the head as this view alone has it, head -> scan."""
         return head_pose(self.points, 0.02 + self.cosine**2)
+
+    @property
+    def width_mm(self) -> float:
+        """How wide the picture of this face should be."""
+        return face_width(self.points)
 
 
 def detect_points(
