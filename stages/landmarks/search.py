@@ -35,8 +35,8 @@ MAX_MISFIT_MM = 9.0
 LEAST_SEEN = 0.4
 EYES_MM = (35.0, 110.0)
 MAX_ASYMMETRY = 0.35
-# A head that moved by less since the frame before, as one view has it, is looked at from where it was then: it is in the
-# middle of the pictures.  How it turned one view does not tell, by up to 16 degrees on a coarse scan; several do.
+# A head that moved by less since the frame before, as one view has it, is looked at from where it was then: it is still
+# in the middle of the pictures.  How it turned one view does not tell, by 16 degrees on a coarse scan; several do.
 STILL_MM = 4.0
 
 
