@@ -15,7 +15,6 @@ import numpy as np
 
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.drawing.render import Camera
-from mimicme.pipeline.geometry.rigid import angle_deg
 from mimicme.pipeline.landmarks import eye_distance
 from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
 from mimicme.stages.landmarks.networks import FACE_SIDE, PictureNetworks
@@ -36,8 +35,9 @@ MAX_MISFIT_MM = 9.0
 LEAST_SEEN = 0.4
 EYES_MM = (35.0, 110.0)
 MAX_ASYMMETRY = 0.35
-# A head that moved by less since the frame before is looked at from where it was then.
-STILL_DEG, STILL_MM = 2.0, 4.0
+# A head that moved by less since the frame before, as one view has it, is looked at from where it was then: it is still
+# in the middle of the pictures.  How it turned one view does not tell, by 16 degrees on a coarse scan; several do.
+STILL_MM = 4.0
 
 
 class Head(NamedTuple):
@@ -67,7 +67,7 @@ def find_head(
     """
     if near is not None:
         view = detect_points(scene, head_camera(near), networks)
-        if is_face(view) and _still(near, view.pose):
+        if is_face(view) and np.linalg.norm(view.pose[:3, 3] - near[:3, 3]) < STILL_MM:
             return Head(near, view, near=True, still=True)
         head = refine_pose(scene, view, networks, 1, missed)
         if head is not None:
@@ -92,12 +92,6 @@ def find_head(
         if best is not None and best.view.presence > SURE_PRESENCE:
             break
     return best
-
-
-def _still(before: Floats, now: Floats) -> bool:
-    """Whether a head with a pose (4, 4) has hardly moved from another."""
-    moved = float(np.linalg.norm(now[:3, 3] - before[:3, 3]))
-    return angle_deg(before, now) < STILL_DEG and moved < STILL_MM
 
 
 def _likelier(one: Head | None, other: Head | None) -> Head | None:

