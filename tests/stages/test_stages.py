@@ -13,7 +13,7 @@ from mimicme.stages import FLOW, STAGES
 
 KNOWN = {
     "ingest": (12, "88e0ee4d75c7"),
-    "landmarks": (19, "79e39d1a7758"),
+    "landmarks": (20, "79e39d1a7758"),
     "align": (5, "327af77b6cf4"),
     "register": (22, "84eb57a29fcf"),
     "repass": (10, "6603216eecb2"),
