@@ -40,7 +40,12 @@ GROUPS: dict[str, slice] = {
     "right_eye": slice(42, 48),
     "mouth": slice(48, 68),
 }
-PARTS = {"eyes": ("left_eye", "right_eye"), "mouth": ("mouth",)}  # what a surface alone may not show
+PARTS = {
+    "brows": ("left_eyebrow", "right_eyebrow"),
+    "eyes": ("left_eye", "right_eye"),
+    "mouth": ("mouth",),
+}
+"""What a surface alone may not show."""
 INNER = slice(17, 68)  # all but the jaw, whose points lie on a silhouette and not on a feature
 
 IBUG68: tuple[str, ...] = tuple(
@@ -145,7 +150,7 @@ class Located:
         confidence: (68,) float32 in [0, 1]; 0 where absent.
         absent: (68,) uint8 why a point is absent, in the detector's own codes; None: not said.
         pose: (4, 4) of the head, head -> scan; None where the detector does not know it.
-        unshown: parts of the face, `eyes` or `mouth`, that nothing on the scan showed to the detector: a guess.
+        unshown: parts of the face, of `PARTS`, that nothing on the scan showed to the detector: a guess.
         over_hole: parts of the face, `mouth`, in whose place the scan has a hole; what is left of them is a guess.
         shut: groups of eyes, `left_eye` or `right_eye`, that are shut and do not show where their lids meet: a guess.
         shown_shut: those of a scan without colours whose surface shows that they are shut, and where their lids meet.

@@ -23,8 +23,8 @@ The attribute detector is empty where no point of it was used.
 Points by hand always win over detected ones, and say where the head is.  Notes: `landmarks-left-out`, a given point
 lies further than `max_distance_mm` from a scan that the others lie on, or its pixel is no one place of it;
 `landmarks-jump`, a detected one leaves its neighbours for a frame, and does so when it is detected again;
-`landmarks-unsure`, the mean confidence is low, a scan without colours does not show eyes or mouth, a hole takes the
-place of the mouth, or an eye looks shut and does not show where its lids meet;
+`landmarks-unsure`, the mean confidence is low, a scan without colours does not show brows, eyes or mouth, a hole
+takes the place of the mouth, or an eye looks shut and does not show where its lids meet;
 `landmarks-shifted`, a sequence's files lie on the scans of the frames before or after theirs;
 `landmarks-by-hand-only`; `landmarks-not-compared`, pixels that nothing was found for;
 `landmarks-axes`, which signs of x and y a file of 3D Slicer was read with.

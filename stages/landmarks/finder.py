@@ -70,7 +70,7 @@ UNTEXTURED_SHARE = 0.6  # what a shaded scan's points are worth beside a texture
 # Of a chin whose shape is found, beside points by hand: it is 2 to 3 mm off where these are one.
 CHIN_SHARE = 0.3
 LEAST_CHIN = 0.1  # evidence below which none is given
-GUESSED_SHARE = 0.5  # of eyes and mouth of a bare scan where its relief does not show them
+GUESSED_SHARE = 0.5  # of brows, eyes and mouth of a bare scan where its surface does not show them
 BROW_SHARE = 0.1  # of brows that the texture does not show
 SHAPE_SHARE = 0.5  # of brows, nose and eyes that the shape of a bare scan's upper face tells
 # Share of the lips' outer border that is absent, from a mouth to a hole in its place: open, pouted and half hidden ones
@@ -334,7 +334,7 @@ def landmarks_on_scan(
         sure[GROUPS[group]] *= BROW_SHARE
     unshown: tuple[str, ...] = ()
     if not scene.textured:
-        unshown = unshown_parts(np.maximum(on_creases, on_shape))
+        unshown = unshown_parts(on_creases, on_shape)
         for group in chain.from_iterable(PARTS.values()):
             sure[GROUPS[group]] *= GUESSED_SHARE
     sure *= lids.share

@@ -144,12 +144,17 @@ def test_an_eye_that_is_a_hole_ends_where_the_hole_does():
 
 
 def test_what_has_no_evidence_is_named():
-    evidence = np.zeros(N_LANDMARKS)
-    assert unshown_parts(evidence) == ("eyes", "mouth")
+    evidence, by_shape = np.zeros(N_LANDMARKS), np.zeros(N_LANDMARKS)
+    assert unshown_parts(evidence, by_shape) == ("brows", "eyes", "mouth")
     evidence[GROUPS["mouth"]] = 0.5
-    assert unshown_parts(evidence) == ("eyes",)
+    assert unshown_parts(evidence, by_shape) == ("brows", "eyes")
     evidence[GROUPS["right_eye"]] = 1.0
-    assert unshown_parts(evidence) == ()
+    assert unshown_parts(evidence, by_shape) == ("brows",)
+    evidence[GROUPS["right_eye"]] = 0.0
+    by_shape[GROUPS["left_eyebrow"].start : GROUPS["right_eye"].stop] = 0.5
+    assert unshown_parts(evidence, by_shape) == ("brows", "eyes")
+    by_shape[GROUPS["left_eyebrow"].start : GROUPS["right_eye"].stop] = 0.7
+    assert unshown_parts(evidence, by_shape) == ()
 
 
 def test_with_colours_nothing_is_followed():
