@@ -113,6 +113,18 @@ def test_all_figures_of_all_stages_are_in_every_sequence(fakes: ModuleType, tmp_
         assert release.units(fakes.SMILE)["stretch"] == "1"
 
 
+def test_a_figure_that_two_stages_give_is_the_later_ones(fakes: ModuleType, tmp_path: Path) -> None:
+    """As what a mesh's error is expected to be: once refined it is the refined mesh's."""
+    given = fakes.checkpoints(tmp_path, fakes.sequence(fakes.SMILE))
+    for stage, values in (("register", [9, 9, 9]), ("refine", [1, 2, 3])):
+        with h5py.File(given.checkpoints[stage], "r+") as file:
+            made = file.create_dataset("quality/expected_error", data=np.array(values, "f4"))
+            made.attrs["unit"] = "mm"
+    fakes.packed(tmp_path / "r.h5", [given])
+    with Release(tmp_path / "r.h5") as release:
+        assert [f.quality["expected_error"] for f in release] == [1, 2, 3]
+
+
 def test_where_hair_was_seen_is_in_the_release_and_nothing_where_none_was(
     fakes: ModuleType, tmp_path: Path
 ) -> None:
