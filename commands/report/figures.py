@@ -16,7 +16,7 @@ LOWER_IS_BETTER = frozenset({
 HIGHER_IS_BETTER = frozenset({
     "core_share", "core_share_left", "core_share_right", "coverage", "data_share", "eye_share_left", "eye_share_right",
     "eye_skin_share", "landmark_confidence", "landmarks_projected", "mouth_relief", "mouth_share", "nose_share",
-    "skin_share", "texture_contrast", "under_1mm",
+    "skin_share", "texture_contrast", "texture_sharpness", "under_1mm",
 })  # fmt: skip
 DESCRIBES = frozenset({
     "align_scale", "amount", "covered_share", "drift_before", "gain_blue", "gain_green", "gain_red", "landmarks_found",

@@ -22,9 +22,9 @@ SUSPICIOUS = (
     "landmarks-by-hand-only", "landmarks-distrusted", "landmarks-doubted", "landmarks-jump",
     "landmarks-left-out", "landmarks-not-compared", "landmarks-shifted", "landmarks-unsure",
     "lids-folded", "lids-open", "lids-shut", "lips-apart", "mouth-askew", "mouth-hidden", "mouth-misplaced",
-    "neutral-odd", "not-skin", "part-missing",
-    "pose-by-landmarks", "surface-layers", "texture-ambiguous", "texture-drifts", "texture-empty",
-    "texture-relocated", "texture-repeated", "triangles-turned", "unused-vertices",
+    "neutral-odd", "not-skin", "part-missing", "pose-by-landmarks", "surface-layers", "texture-ambiguous",
+    "texture-blurred", "texture-drifts", "texture-empty", "texture-relocated", "texture-repeated",
+    "triangles-turned", "unused-vertices",
 )  # fmt: skip
 """Notes that often mean a bad result; so do those of a stage that rejected a frame whose vertices are good."""
 _REJECTED_BY = ("bake:", "project:")

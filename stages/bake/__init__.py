@@ -5,11 +5,12 @@ stage's checkpoint of the neutral, whose texture fills what this sequence's scan
 Writes: per frame `texture` and `coverage` (encoded bytes), and the maps that `maps` names (16-bit PNG; what their
 numbers mean: attrs <map>_unit, <map>_value_scale, <map>_value_offset); of the neutral's frames `opened`, which says
 whether their lips are open (`pipeline/texture/hollows.py`); attrs texture_format, texture_size;
-quality/coverage, texture_contrast, skin_share and eye_skin_share, on request gain_red, gain_green, gain_blue and
-light_0 to light_8. A frame whose scan carries no image that can be read gets its texture from the scan's vertex
-colours, and the note `vertex-colours`; without these it keeps its row, gets the note `no-texture`, no texture, and a
-coverage only with maps.
-A texture that hardly shows a face is noted as `texture-empty` or `not-skin`.
+quality/coverage, texture_contrast, skin_share, eye_skin_share and texture_sharpness, on request gain_red, gain_green,
+gain_blue and light_0 to light_8. A frame whose scan carries no image that can be read gets its texture from the scan's
+vertex colours, and the note `vertex-colours`; without these it keeps its row, gets the note `no-texture`, no texture,
+and a coverage only with maps.
+A texture that hardly shows a face is noted as `texture-empty` or `not-skin`, one with much less detail than the
+subject's others as `texture-blurred`.
 Fails: a frame with `numerical-failure`, when its numbers broke the computation.
 
 How a texture is made: pipeline/texture/baking.py.
@@ -35,7 +36,7 @@ from mimicme.pipeline.texture.baking import Baked, FillSource, TextureOptions, b
 from mimicme.pipeline.texture.hollows import opened
 from mimicme.pipeline.texture.raster import MAX_SIZE
 from mimicme.stages.bake.checkpoint import COVERAGE, TEXTURE, BakeCheckpoint, BakeWriter
-from mimicme.stages.bake.skin import Skin, notes
+from mimicme.stages.bake.skin import BLURRED, Skin, blur_note, blurred, notes
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.refine.checkpoint import RefineCheckpoint
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
@@ -141,7 +142,8 @@ class _SequenceBaker:
         self.template = task.load_template()
         self.skin = _skin(TemplateKey(self.template))
         self.out, self.ingest, self.registered, self.refined = out, ingest, registered, refined
-        self.fill_source = _fill_source(task)
+        self.fill_source, self.neutral_sharpness = _fill_source(task), _neutral_sharpness(task)
+        self.sharpness: dict[int, float] = {}
         self.lends = task.neutral is None and self.settings.fill and self.settings.neutral_fill
         self.codings = {
             name: coding(name, self.template, self.settings.max_distance_mm)
@@ -230,6 +232,7 @@ class _SequenceBaker:
             return
         shown = self.skin.look(baked.texture, baked.coverage, self.registered.skin(row))
         self.writer.shown(row, *shown)
+        self.sharpness[row] = shown.sharpness
         for code, sentence in notes(shown):
             self.out.note(row, code, sentence)
         texture = baked.texture
@@ -240,6 +243,21 @@ class _SequenceBaker:
             self.writer.light(row, baked.light)
         encoded = images.encode(texture, self.settings.format, self.settings.quality)
         self.writer.image(row, TEXTURE, encoded)
+
+    def note_blurred(self) -> None:
+        """Note frames whose texture has much less detail than the subject's usual ones, once all are baked."""
+        shares = blurred(np.array(list(self.sharpness.values()), np.float64), self.neutral_sharpness)
+        for row, share in zip(self.sharpness, shares.tolist(), strict=True):
+            if share < BLURRED:
+                self.out.note(row, *blur_note(share))
+
+
+def _neutral_sharpness(task: Task[BakeSettings]) -> Floats:
+    """(n,) of the frames of the subject's neutral sequence; none of that sequence itself."""
+    if task.neutral is None:
+        return np.zeros(0)
+    with BakeCheckpoint(task.neutral) as neutral:
+        return neutral.sharpness
 
 
 def _fill_source(task: Task[BakeSettings]) -> FillSource | None:
@@ -279,6 +297,7 @@ def compute(task: Task[BakeSettings], out: CheckpointWriter) -> None:
                 continue
             if made is not None:
                 baker.put(row, *made)
+        baker.note_blurred()
 
 
 def _takes_mb(settings: BakeSettings, vertices: int) -> float:
@@ -288,7 +307,7 @@ def _takes_mb(settings: BakeSettings, vertices: int) -> float:
 
 STAGE = Stage(
     name="bake",
-    version=16,
+    version=17,
     settings=BakeSettings,
     needs=("ingest", "refine"),
     compute=compute,

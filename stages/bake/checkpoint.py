@@ -4,7 +4,8 @@ frames/<row>/texture    encoded image, in the format of attrs texture_format; ab
 frames/<row>/coverage   PNG, 255 where the scan was seen
 frames/<row>/opened     (V,) f4, of a neutral with colour: how bright its hollows are, `hollows.opened`
 frames/<row>/normal, position, displacement     16-bit PNG, what `maps` asked for (formats/map_coding.py)
-quality/coverage, texture_contrast, skin_share, eye_skin_share, gain_red, gain_green, gain_blue, light_0 ... (F,) f4
+quality/coverage, texture_contrast, skin_share, eye_skin_share, texture_sharpness, gain_red, gain_green, gain_blue,
+        light_0 ... (F,) f4
 attrs                   texture_format, texture_size; <map>_unit, <map>_value_scale, <map>_value_offset
 """
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 TEXTURE, COVERAGE, OPENED = "texture", "coverage", "opened"
 CONTRAST, SKIN, EYE_SKIN = "texture_contrast", "skin_share", "eye_skin_share"
+SHARPNESS = "texture_sharpness"
 _FORMAT, _SIZE = "texture_format", "texture_size"
 _COLOURS = ("red", "green", "blue")
 _HARMONICS = ("1", "x", "y", "z", "xy", "yz", "xz", "x^2-y^2", "3z^2-1")
@@ -44,6 +46,8 @@ class BakeCheckpoint(Checkpoint):
             CONTRAST: "5th to 95th percentile of the brightness of the face's core in the texture, of the whole range",
             SKIN: "share of the face's core, without eyes, brows, nostrils and lips, whose colour is near their median",
             EYE_SKIN: "the same of what lies within 34 mm of the middle of an eye",
+            SHARPNESS: "detail of about 1 mm in the face's core, without eyes, nostrils and lips: root mean square of "
+            "the smoothed Laplacian of the log of brightness, times the square of the smoothing",
             **{
                 name: f"factor on {colour} that gives the texture its reference's exposure and white balance"
                 for name, colour in zip(_GAINS, _COLOURS, strict=True)
@@ -83,6 +87,11 @@ class BakeCheckpoint(Checkpoint):
         """Share of the texture that the scan covers."""
         return float(self[f"{QUALITY}/{COVERAGE}"][row])
 
+    @property
+    def sharpness(self) -> Floats:
+        """(n,) of the frames that are good, NaN where it is not known."""
+        return np.asarray(self[f"{QUALITY}/{SHARPNESS}"], np.float64)[self.ok_rows]
+
 
 class BakeWriter:
     """Writes what bake leaves, after `CheckpointWriter.continue_from`.
@@ -108,7 +117,7 @@ class BakeWriter:
         out.attrs[_FORMAT], out.attrs[_SIZE] = texture_format, size
         self._coverage = out.figure(COVERAGE, "1")
         self._contrast, self._skin = out.figure(CONTRAST, "1"), out.figure(SKIN, "1")
-        self._eye_skin = out.figure(EYE_SKIN, "1")
+        self._eye_skin, self._sharpness = out.figure(EYE_SKIN, "1"), out.figure(SHARPNESS, "1")
         self._gains = [out.figure(name, "1") for name in _GAINS] if gains else []
         self._lights = [out.figure(name, "1") for name in _LIGHTS[:lights]]
 
@@ -123,9 +132,10 @@ class BakeWriter:
     def covered(self, row: int, share: float) -> None:
         self._coverage[row] = share
 
-    def shown(self, row: int, contrast: float, skin: float, eye_skin: float) -> None:
+    def shown(self, row: int, contrast: float, skin: float, eye_skin: float, sharpness: float) -> None:
         """Write what the texture shows, see `skin.Shown`."""
         self._contrast[row], self._skin[row], self._eye_skin[row] = contrast, skin, eye_skin
+        self._sharpness[row] = sharpness
 
     def gain(self, row: int, gain: NDArray[np.float32]) -> None:
         """Write the factors on red, green and blue that the texture was multiplied with."""

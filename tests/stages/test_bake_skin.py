@@ -9,7 +9,7 @@ import pytest
 
 from mimicme.pipeline.landmarks import IBUG68
 from mimicme.pipeline.template import find_files, read_template
-from mimicme.stages.bake.skin import Shown, Skin, like_most, notes
+from mimicme.stages.bake.skin import BLURRED, Shown, Skin, blur_note, blurred, like_most, notes
 
 SKIN, DARK, HAIR = (205, 160, 135), (96, 62, 45), (35, 28, 24)
 SIZE = 128
@@ -132,3 +132,56 @@ def test_a_beard_that_was_told_is_not_told_again(skin):
     lower[skin._core] = np.where(skin._uv[:, 1] < 0.5, 0, 255)
     assert skin.look(texture, EVERYWHERE).skin < 0.9
     assert skin.look(texture, EVERYWHERE, lower).skin > 0.97
+
+
+def pores(size=1024, exposure=1.0, spread=0.0):
+    """Skin with detail of all sizes, exposed so long, and blurred by so many texels."""
+    import cv2
+
+    rng = np.random.default_rng(2)
+    waves = sum(
+        cv2.GaussianBlur(rng.normal(size=(size, size)), (0, 0), width) * width
+        for width in (1.0, 2.0, 4.0, 8.0)
+    )
+    texture = (np.array(SKIN) * exposure * np.exp(0.04 * waves)[..., None]).astype(np.float32)
+    if spread:
+        texture = cv2.GaussianBlur(texture, (0, 0), spread)
+    return np.clip(texture + rng.normal(scale=1.0, size=texture.shape), 0, 255).astype(np.uint8)
+
+
+def test_a_blurred_texture_has_less_detail_and_a_darker_one_has_all(skin):
+    import cv2
+
+    covered = np.full((1024, 1024), 255, np.uint8)
+    sharp = skin.look(pores(), covered).sharpness
+    assert skin.look(pores(spread=3.0), covered).sharpness < BLURRED * sharp
+    moved = np.full((1, 13), 1 / 13)
+    assert skin.look(cv2.filter2D(pores(), -1, moved), covered).sharpness < BLURRED * sharp
+    assert skin.look(pores(exposure=0.5), covered).sharpness == pytest.approx(sharp, rel=0.15)
+    moved = np.roll(pores(), 40, axis=0)
+    assert skin.look(moved, covered).sharpness == pytest.approx(sharp, rel=0.1)
+
+
+def test_detail_is_not_looked_for_where_the_scan_shows_nothing(skin):
+    covered = np.full((1024, 1024), 255, np.uint8)
+    texture = pores()
+    sharp = skin.look(texture, covered).sharpness
+    covered[:, :500] = 0
+    texture[:, :500] = 128  # filled
+    assert skin.look(texture, covered).sharpness == pytest.approx(sharp, rel=0.1)
+    covered[:] = 0
+    assert np.isnan(skin.look(texture, covered).sharpness)
+
+
+def test_a_frame_is_compared_with_its_sequence_and_with_the_neutral():
+    sequence = np.array([1.0, 1.1, 0.3, np.nan, 0.9])
+    shares = blurred(sequence, np.zeros(0))
+    assert (shares < BLURRED).tolist() == [False, False, True, False, False] and np.isnan(shares[3])
+    assert (blurred(np.array([0.3, 0.3, 0.31]), np.array([1.0])) < BLURRED).all()
+    assert not (blurred(np.array([1.0, 1.0, 1.1]), np.array([0.2])) < BLURRED).any()
+    assert np.isnan(
+        blurred(np.array([0.3, 1.0]), np.array([np.nan]))
+    ).all()  # of two, nobody knows which is usual
+    assert np.isnan(blurred(np.array([0.0, 0.0, 0.0]), np.zeros(0))).all()
+    code, said = blur_note(0.31)
+    assert code == "texture-blurred" and "31%" in said

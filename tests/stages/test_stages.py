@@ -18,7 +18,7 @@ KNOWN = {
     "register": (23, "7c17c31e5cf2"),
     "repass": (10, "6603216eecb2"),
     "refine": (16, "8d048b5e67cb"),
-    "bake": (16, "59a0344b02f2"),
+    "bake": (17, "59a0344b02f2"),
     "project": (6, "ae2bf8fc29b4"),
     "intensity": (1, "8324f2912502"),
     "pack": (11, "43ab69c265f2"),

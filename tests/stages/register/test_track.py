@@ -37,6 +37,7 @@ from mimicme.stages.register.track import (
     SequenceTracker,
     _moved,
     _oddity,
+    _smile,
     mouth_opening,
     smooth_sequence,
 )
@@ -993,6 +994,20 @@ def test_an_odd_neutral_is_told(dome):
     shut = marks.copy()
     shut[[37, 38]] = shut[[41, 40]]
     assert _oddity(shut, marks, quality) == "an eye is closed"
+    smile, pout = marks.copy(), marks.copy()
+    smile[[48, 60]] += [-5, 5, 0]
+    smile[[54, 64]] += [5, 5, 0]
+    pout[[48, 60]] += [5, -2, 2]
+    pout[[54, 64]] += [-5, -2, 2]
+    assert _oddity(smile, marks, quality) == "its mouth seems to smile"
+    assert _oddity(marks, smile, quality) == ""
+    assert _oddity(pout, marks, quality) == ""
+    turn = np.eye(4)
+    turn[:3, :3] = [[0, -1.2, 0], [1.2, 0, 0], [0, 0, 1.2]]  # a larger head that lies on its side
+    assert _smile(transform(turn, smile), marks) == pytest.approx(_smile(smile, marks))
+    hidden = smile.copy()
+    hidden[51] = np.nan
+    assert _oddity(hidden, marks, quality) == ""
     cut = replace(quality, mouth_share=0.1)
     assert _oddity(marks, marks, cut) == "the scan hardly shows the lips"
     half = replace(quality, core_share_left=0.3)
