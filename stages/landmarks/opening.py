@@ -56,7 +56,9 @@ LIKE = 2.5  # standard deviations: what is less like it is left out
 UNLIKE, BEHIND_MM = (2.5, 4.5), (1.5, 3.0)
 BORDER = BorderSearch(step=0.4, aside=4.5, width=1.2, smooth=1.2, bend=4.5, nearer=0.03, move_cost=0.15)
 FROM_OUTER_MM = 0.8  # a border lies so far inside the lips' outer one at least
-# A dropped jaw: what lies so far behind the surface around the mouth is its opening, as a hole is.
+# A dropped jaw: the inner border lies so far below the corners at least; what lies so far behind the surface around the
+# mouth is its opening, as a hole is.
+DROPPED_MM = 3.0
 AROUND_MM, DEEP_MM = (3.0, 10.0), 6.0
 NOT_AROUND_MM = 4.0  # further from that surface lies something else: the opening, a nose
 HIT_SHARE = 0.5  # of what the networks have between the lips: with less, it is no opening as they mean it
@@ -113,13 +115,15 @@ def lowered(depth: NDArray[np.float32], marks: Floats) -> Floats:
     Args:
         depth, marks: see `opening_marks`.
     """
+    left, right, low = marks[12], marks[16], float(marks[18, 1])
+    corners = float(left[1] + right[1]) / 2
+    if right[0] - left[0] < LEAST_COLUMNS or low - corners < DROPPED_MM * PIXELS_PER_MM:
+        return marks
     between = _area(depth.shape, marks[INNER], 0.0)
     labels, _ = ndimage.label(_far_behind(depth, marks))
     counts = np.bincount(labels[between], minlength=2)
     counts[0] = 0
-    left, right, low = marks[12], marks[16], float(marks[18, 1])
-    corners = float(left[1] + right[1]) / 2
-    if counts.max() < HIT_SHARE * max(int(between.sum()), 1) or not low > corners:
+    if counts.max() < HIT_SHARE * max(int(between.sum()), 1):
         return marks
     x = np.arange(max(int(left[0]), 0), max(int(right[0]), 0) + 1)
     opening = (labels == counts.argmax())[:, x[0] : x[-1] + 1]

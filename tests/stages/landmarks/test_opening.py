@@ -165,3 +165,17 @@ def test_a_tear_of_the_lip_does_not_lower_it():
 def test_a_closed_mouth_and_a_tongue_that_fills_an_open_one_are_left():
     for depth, drawn in ((view(0.0)[1], marks(0.0, LIP_MM)), (view(10.0)[1], marks(6.0, LIP_MM + 3))):
         np.testing.assert_array_equal(lowered(depth, drawn), drawn)
+
+
+def test_points_that_are_no_mouth_are_left():
+    """Of a head seen from aside, or of none, corners may lie on each other, exchanged, or off the picture."""
+    depth, drawn = scream(7.0)
+    flipped = drawn * [-1, 1] + [WIDTH, 0]
+    for odd in (
+        flipped,
+        drawn + [2 * WIDTH, 0],
+        drawn - [2 * WIDTH, 0],
+        drawn + [0, 2 * HEIGHT],
+        drawn * [0, 1],
+    ):
+        np.testing.assert_array_equal(lowered(depth, odd), odd)
