@@ -113,7 +113,7 @@ def test_a_person_is_not_drawn_back_to_the_template(dome, template, levels, monk
 
     def kept() -> float:
         tracker = SequenceTracker(template, levels, dome.SETTINGS, None)
-        tracker._fitter = tracker._generic_fitters(marks).of(False, False)
+        tracker._fitter = tracker._generic_fitters(dome.SETTINGS.membrane_neutral).of(False, False)
         found = tracker._fine(rest, target, true - rest)
         return float((levels.fine.landmarks @ found)[CORNER] @ way / (way @ way))
 
