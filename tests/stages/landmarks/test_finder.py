@@ -31,6 +31,7 @@ from mimicme.stages.landmarks.networks import FACE_SIDE, POINT_SIDE, FaceBox, me
 from mimicme.stages.landmarks.pose import _POINTS, _SHAPE, head_pose
 from mimicme.stages.landmarks.search import _unrotated, find_head
 from mimicme.stages.landmarks.temporal import jumps
+from mimicme.stages.landmarks.upper_face import UPPER, upper_face_of
 from mimicme.stages.landmarks.views import (
     EYES_SHARE,
     FACE_MM,
@@ -66,7 +67,8 @@ def template(small_face):
 
 @pytest.fixture(scope="module")
 def finder(networks, template):
-    return FaceFinder(networks, mediapipe_to_ibug.learn_mapping(template, networks), chin_of(template))
+    mapping = mediapipe_to_ibug.learn_mapping(template, networks)
+    return FaceFinder(networks, mapping, chin_of(template), upper_face_of(template))
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +105,17 @@ def test_a_textured_face_is_found_where_it_is(finder, person):
     assert ((found.confidence > 0) == (found.source == 2)).all()
     bare = finder.detect(Mesh(mesh.vertices, mesh.faces), None)
     assert bare.confidence[INNER].mean() < 0.8 * found.confidence[INNER].mean()
+
+
+def test_of_a_bare_face_brows_nose_and_eyes_lie_where_its_shape_has_them(finder, person):
+    mesh, _, truth = person
+    bare = Mesh(mesh.vertices, mesh.faces)
+    alone = FaceFinder(finder.networks, finder.to_ibug, finder.chin)
+    before, now = (
+        np.linalg.norm(of.detect(bare, None).points - truth, axis=1)[UPPER] for of in (alone, finder)
+    )
+    assert np.nanmean(now) < 0.7 * np.nanmean(before) and np.nanmean(now) < 2.5
+    assert finder.detect(bare, None).unshown == ()
 
 
 @pytest.mark.parametrize(
