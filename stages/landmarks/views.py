@@ -25,7 +25,9 @@ from mimicme.stages.landmarks.pose import head_pose
 # cuts wide-open jaws, 260 is less exact.
 FACE_MM = 230.0
 # What it is wide of a face that is known, see `face_width`: shares of the distance of its eyes and of the height from
-# its mouth to its eyes; and bounds, in shares of `FACE_MM`.
+# its mouth to its eyes; and bounds, in shares of `FACE_MM`.  Such that a face of average proportions (62 and 70 mm)
+# keeps the above.  8 people of `synth`, heights of 38 to 101 mm, in pictures of 130 to 340 mm: the shortest is drawn
+# right in those of 4 to 4.5 times its height, the longest in those of 3 to 3.4.
 EYES_SHARE, HEIGHT_SHARE = 1.3, 2.1
 NARROWEST, WIDEST = 0.6, 1.6
 DISTANCE_MM = 800.0

@@ -136,8 +136,8 @@ def test_however_the_scan_lies_the_points_are_the_same(finder, person, yaw, pitc
 
 @pytest.mark.parametrize("taller", [0.65, 1.5])
 def test_a_short_face_and_a_long_one_are_found_as_well(finder, person, taller):
-    """In pictures as wide as an average face asks the first shows no face, and the mouth of the second is drawn 12 mm
-    too high."""
+    """In pictures as wide as an average face asks the first shows no face, the mouth of the second is drawn 12 mm too
+    high."""
     mesh, image, truth = person
     stretched = [1.0, taller, 1.0]
     usual = finder.detect(mesh, image)
