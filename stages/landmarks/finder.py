@@ -229,7 +229,7 @@ class FaceFinder:
             as_drawn = head.still and pose is head.pose and abs(np.log(width_mm / FACE_MM)) < SETTLED_SHARE
             there = [head.view] if as_drawn and not last else []
             front, *beside = there + [
-                detect_points(scene, head_camera(pose, *side, width_mm), self.networks, creases=last)
+                detect_points(scene, head_camera(pose, *side, width_mm=width_mm), self.networks, creases=last)
                 for side in around[len(there) :]
             ]
             views = [front, *(v for v in beside if v.presence >= LEAST_PRESENCE and v.seen.any())]
