@@ -229,8 +229,8 @@ class FaceFinder:
             as_drawn = head.still and pose is head.pose and abs(np.log(width_mm / FACE_MM)) < SETTLED_SHARE
             there = [head.view] if as_drawn and not last else []
             front, *beside = there + [
-                detect_points(scene, head_camera(pose, *side, width_mm=width_mm), self.networks, creases=last)
-                for side in around[len(there) :]
+                detect_points(scene, head_camera(pose, yaw, pitch, width_mm), self.networks, creases=last)
+                for yaw, pitch in around[len(there) :]
             ]
             views = [front, *(v for v in beside if v.presence >= LEAST_PRESENCE and v.seen.any())]
             if len(views) < LEAST_VIEWS:
