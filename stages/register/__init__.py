@@ -152,7 +152,7 @@ def _takes_mb(settings: RegisterSettings, vertices: int) -> float:
 
 STAGE = Stage(
     name="register",
-    version=22,
+    version=23,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,

@@ -15,7 +15,7 @@ KNOWN = {
     "ingest": (12, "88e0ee4d75c7"),
     "landmarks": (19, "79e39d1a7758"),
     "align": (5, "327af77b6cf4"),
-    "register": (22, "84eb57a29fcf"),
+    "register": (23, "84eb57a29fcf"),
     "repass": (10, "6603216eecb2"),
     "refine": (15, "8d048b5e67cb"),
     "bake": (16, "59a0344b02f2"),
