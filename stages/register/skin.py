@@ -230,11 +230,17 @@ class SkinRegion:
         A scan ends below a rim and has holes between strands, and what is not seen there has the colour of skin as
         little as of hair: it is covered as what lies beside it.
         """
-        covered = (foreign > LET_GO) & (self.judged + self.beside > 0)
-        if not covered.any():
+        from scipy.sparse.csgraph import connected_components
+
+        told = np.flatnonzero((foreign > LET_GO) & (self.judged + self.beside > 0))
+        if not len(told):
             return foreign
         hidden = np.zeros(len(foreign), bool)
         hidden[self.places] = ~shown[self.places]
+        # a patch of which nothing is seen is no evidence: its share is that of what lies farther away
+        count, patch = connected_components(self.ring[told][:, told], directed=False)
+        covered = np.zeros(len(foreign), bool)
+        covered[told] = (np.bincount(patch, ~hidden[told], count) > 0)[patch]
         for _ in range(round(HIDES_MM / float(np.sqrt(self.areas.mean())))):
             covered |= hidden & (self.ring @ covered > 0)
         return np.where(covered & hidden, np.maximum(foreign, COVERED), foreign)

@@ -120,6 +120,10 @@ def test_what_is_seen_beside_hair_is_as_it_looks_and_only_what_is_hidden_is_cove
     covered = region._with_hidden(half, shown)
     assert covered[hidden] == COVERED
     np.testing.assert_array_equal(np.delete(covered, hidden), np.delete(half, hidden))
+    # and what is not seen itself hides nothing
+    doubted = np.zeros(len(half))
+    doubted[hidden] = 0.6
+    np.testing.assert_array_equal(region._with_hidden(doubted, np.zeros(len(half), bool)), doubted)
 
 
 def test_what_is_narrower_than_the_coarse_level_is_seen_by_its_colour(dome):
