@@ -16,6 +16,7 @@ BARE_BELOW_NOSE_MM = 4.0
 """Down to so far below the nose's base skin is bare; from twice as far on a beard may grow."""
 LIPS_MM = (4.0, 7.0)
 """Nearer to the lips' outline than the first no beard grows; farther than the second one may."""
+EYE_CORNERS = (36, 45)
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,13 @@ class CoverRegions:
 
     Attributes:
         worn: (V,) 0 in the face, 1 beyond, where hair, a cap or clothes may be; bearded: (V,) 1 where a beard grows in
-            the face, 0 elsewhere.  Their sum is nowhere above 1.
+            the face, 0 elsewhere; beside: (V,) 1 in the face beside its core, from the eyes' outer corners to the ears,
+            where long hair hangs and no beard grows.  Their sum is nowhere above 1.
     """
 
     worn: Floats
     bearded: Floats
+    beside: Floats
 
     @classmethod
     def of(cls, vertices: Floats, marks: Floats, core: FaceCore) -> CoverRegions:
@@ -41,7 +44,13 @@ class CoverRegions:
         worn = np.clip((far - BEGIN_MM) / (SURE_MM - BEGIN_MM), 0, 1)
         worn[inside(outline, vertices[:, :2]) & (vertices[:, 2] > marks[[0, 16], 2].mean())] = 0.0
         below = np.clip((marks[33, 1] - vertices[:, 1]) / BARE_BELOW_NOSE_MM - 1, 0, 1)
-        return cls(worn, (1 - worn) * below * _from_lips(vertices, marks[OUTER_LIPS]))
+        right, left = marks[EYE_CORNERS, 0]
+        sideways = (vertices[:, 0] < right) | (vertices[:, 0] > left)
+        return cls(
+            worn,
+            (1 - worn) * below * _from_lips(vertices, marks[OUTER_LIPS]),
+            (1 - worn) * (1 - below) * (sideways & (far > 0)),
+        )
 
 
 def _from_lips(vertices: Floats, outline: Floats) -> Floats:

@@ -108,7 +108,8 @@ class SkinRegion:
     """Where a template is judged, and of what skin is learnt.
 
     Attributes:
-        judged: (V,) 0 in the face, 1 beyond; bearded: (V,) 1 where a beard grows in the face, 0 elsewhere.
+        judged: (V,) 0 in the face, 1 beyond; bearded: (V,) 1 where a beard grows in the face, 0 elsewhere; beside: (V,)
+            1 where long hair hangs into the face, 0 elsewhere; see `CoverRegions`.
         places: (s,) vertices that are looked at; learnt: (s,) True for those that skin is learnt of; cell: (s,) the
             coarse vertex that each lies at.
         ears: (n,) how far a coarse vertex lies on an ear, which has relief of its own.
@@ -120,6 +121,7 @@ class SkinRegion:
 
     judged: Floats
     bearded: Floats
+    beside: Floats
     places: NDArray[np.int64]
     learnt: Bools
     cell: NDArray[np.int64]
@@ -140,11 +142,13 @@ class SkinRegion:
         # of the face's core as far down as no beard grows
         learnt = in_core & (vertices[:, 1] > marks[33, 1] - BARE_BELOW_NOSE_MM)
         learnt &= cKDTree(marks[NOSTRILS]).query(vertices)[0] > NOSTRILS_MM
+        far_from_others = np.ones(len(vertices), bool)
         for group, reach in OTHER_MM.items():
-            learnt &= cKDTree(marks[GROUPS[group]]).query(vertices)[0] > reach
+            far_from_others &= cKDTree(marks[GROUPS[group]]).query(vertices)[0] > reach
+        learnt &= far_from_others
         regions = CoverRegions.of(vertices, marks, core)
-        judged, bearded = regions.worn, regions.bearded
-        places = np.flatnonzero((judged > 0) | (bearded > 0) | learnt)
+        judged, bearded, beside = regions.worn, regions.bearded, regions.beside * far_from_others
+        places = np.flatnonzero((judged > 0) | (bearded > 0) | (beside > 0) | learnt)
         heaviest = np.asarray(levels.prolong.argmax(axis=1)).ravel()
         n = levels.prolong.shape[1]
         around = (levels.coarse.neighbours + sparse.identity(n)).tocsr()
@@ -153,6 +157,7 @@ class SkinRegion:
         return cls(
             judged,
             bearded,
+            beside,
             places,
             learnt[places],
             heaviest[places],
@@ -184,9 +189,9 @@ class SkinRegion:
             total = self.around @ (foreign * known[:, None]) + foreign * known[:, None]
             foreign = total / np.maximum(weights, 1e-12)
             known = (weights[:, 0] > 0).astype(np.float64)
-        worn, beard = np.clip(self.prolong @ foreign, 0, 1).T
+        worn, beard, hanging = np.clip(self.prolong @ foreign, 0, 1).T
         near = np.maximum(worn, found.near)
-        foreign = self._borne_out(self.judged * near + self.bearded * beard)
+        foreign = self._borne_out(self.judged * near + self.bearded * beard + self.beside * hanging)
         return np.asarray(1 - self._with_hidden(foreign, found.shown))
 
     def worn(self, vertices: Floats, normals: Floats, scan: ScanTarget, rest: Floats) -> NDArray[np.int64]:
@@ -225,22 +230,32 @@ class SkinRegion:
         A scan ends below a rim and has holes between strands, and what is not seen there has the colour of skin as
         little as of hair: it is covered as what lies beside it.
         """
-        covered = (foreign > LET_GO) & (self.judged > 0)
-        if not covered.any():
+        from scipy.sparse.csgraph import connected_components
+
+        told = np.flatnonzero((foreign > LET_GO) & (self.judged + self.beside > 0))
+        if not len(told):
             return foreign
         hidden = np.zeros(len(foreign), bool)
         hidden[self.places] = ~shown[self.places]
+        # a patch of which nothing is seen is no evidence: its share is that of what lies farther away
+        count, patch = connected_components(self.ring[told][:, told], directed=False)
+        covered = np.zeros(len(foreign), bool)
+        covered[told] = (np.bincount(patch, ~hidden[told], count) > 0)[patch]
         for _ in range(round(HIDES_MM / float(np.sqrt(self.areas.mean())))):
             covered |= hidden & (self.ring @ covered > 0)
         return np.where(covered & hidden, np.maximum(foreign, COVERED), foreign)
 
     def _foreign(self, found: Look) -> Floats:
-        """(n, 2) probability that around a coarse vertex there is no skin: of one outside the face, and of one where a
-        beard grows."""
+        """(n, 3) probability that around a coarse vertex there is no skin: of one outside the face, of one where a
+        beard grows, and of one where hair hangs into the face.
+
+        There it takes another hue and the roughness of hair: a face that turns away from the light is darker, and a
+        scan rough where it ends.
+        """
         rough = np.log(np.maximum(found.rough, 1e-3))
         plain = 1 - self.ears
-        with_colour = HUE_ODDS * np.log(np.maximum(found.hue, 0.1) / EVEN_HUE)
-        with_colour += DARK_ODDS * np.maximum(found.dark, 0)
+        hue = HUE_ODDS * np.log(np.maximum(found.hue, 0.1) / EVEN_HUE)
+        with_colour = hue + DARK_ODDS * np.maximum(found.dark, 0)
         with_colour += plain * np.clip(
             ROUGH_ODDS * (rough - np.log(EVEN_ROUGH)), -MOST_ROUGH_ODDS, MOST_ROUGH_ODDS
         )
@@ -252,9 +267,10 @@ class SkinRegion:
         hairy = ROUGH_ODDS_ALONE * (rough - np.log(EVEN_ROUGH_BEARD))
         beard = np.where(found.coloured >= LEAST_SEEN, np.minimum(np.maximum(tinted, darker), hairy), -20.0)
         beard = self._whole_beards(beard, np.where(found.seen >= LEAST_SEEN, hairy, -20.0))
-        both = np.stack([odds, beard], axis=1)
-        both[found.seen < LEAST_SEEN] = -20.0
-        return np.asarray(1 / (1 + np.exp(-np.clip(both, -20, 20))))
+        hanging = np.where(found.coloured >= LEAST_SEEN, np.minimum(hue, hairy), -20.0)
+        each = np.stack([odds, beard, hanging], axis=1)
+        each[found.seen < LEAST_SEEN] = -20.0
+        return np.asarray(1 / (1 + np.exp(-np.clip(each, -20, 20))))
 
     def _whole_beards(self, beard: Floats, hairy: Floats) -> Floats:
         """Odds (n,) of a beard around coarse vertices, as colour and roughness together tell one, `beard`; and as

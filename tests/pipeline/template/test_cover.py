@@ -39,5 +39,16 @@ def test_what_is_worn_lies_beyond_the_face_and_beside_the_beard(head):
     vertices, marks, regions = head
     assert not regions.worn[[nearest(vertices, point) for point in marks[27:68]]].any()
     assert regions.worn[vertices[:, 1].argmax()] == 1
-    assert (regions.worn + regions.bearded).max() <= 1
+    assert (regions.worn + regions.bearded + regions.beside).max() <= 1
     assert (regions.worn == 1).sum() > 20 and (regions.bearded == 1).sum() > 20
+
+
+def test_long_hair_hangs_between_eyes_and_ears_above_where_a_beard_grows(head):
+    vertices, marks, regions = head
+    beside = regions.beside > 0
+    assert beside.sum() > 20
+    assert (np.abs(vertices[beside, 0]) > min(abs(marks[36, 0]), abs(marks[45, 0]))).all()
+    assert vertices[beside, 1].min() > marks[33, 1] - 2 * BARE_BELOW_NOSE_MM
+    assert not regions.beside[[nearest(vertices, point) for point in marks[27:68]]].any()
+    # of each side, and what nobody else looks at: between the core and what is worn
+    assert (vertices[beside, 0] < 0).any() and (vertices[beside, 0] > 0).any()

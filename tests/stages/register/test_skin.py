@@ -23,6 +23,8 @@ from mimicme.stages.register.targets import ScanTarget
 
 LINE_MM = 62.0
 """Height of the hair line on the dome, which ends at 100."""
+BESIDE_MM = 40.0
+"""How far beside the dome's middle hair hangs."""
 SKIN, HAIR = np.array([200.0, 150.0, 120.0]), np.array([60.0, 70.0, 90.0])
 
 
@@ -118,6 +120,10 @@ def test_what_is_seen_beside_hair_is_as_it_looks_and_only_what_is_hidden_is_cove
     covered = region._with_hidden(half, shown)
     assert covered[hidden] == COVERED
     np.testing.assert_array_equal(np.delete(covered, hidden), np.delete(half, hidden))
+    # and what is not seen itself hides nothing
+    doubted = np.zeros(len(half))
+    doubted[hidden] = 0.6
+    np.testing.assert_array_equal(region._with_hidden(doubted, np.zeros(len(half), bool)), doubted)
 
 
 def test_what_is_narrower_than_the_coarse_level_is_seen_by_its_colour(dome):
@@ -211,6 +217,48 @@ def test_what_is_as_rough_as_hair_is_one_beard_or_none(dome, until_mm, told):
     left = dome.template().vertices[grown(dome), 0] > 5
     assert left.sum() > 10
     assert (found[left] < 0.5).mean() > 0.9 if told else found[left].min() > 0.8
+
+
+def with_hair_at_the_side(dome, rough=1.0, hair=HAIR):
+    """A frame with hair that hangs over everything beyond a plane beside the face."""
+    rng = np.random.default_rng(3)
+    frame = dome.frame(spacing=2.5)
+    on = frame.vertices[:, 0] > BESIDE_MM
+    out = on * (4.0 + rough * rng.normal(size=len(on)))
+    vertices = frame.vertices + out[:, None] * vertex_normals(frame.vertices, frame.faces)
+    colors = np.where(on[:, None], hair, SKIN) * np.exp(0.05 * rng.normal(size=(len(on), 1)))
+    return replace(frame, vertices=vertices, colors=colors)
+
+
+def hung_over(dome):
+    """(V,) True well inside what such hair covers of the face beside its core; and the same on the other side."""
+    x = dome.template().vertices[:, 0]
+    beside = dome.tracker()._skin.beside == 1
+    return beside & (x > BESIDE_MM + 5), beside & (x < -BESIDE_MM - 5)
+
+
+def test_hair_that_hangs_into_the_face_is_no_skin(dome):
+    below, other = hung_over(dome)
+    assert below.sum() > 5 and other.sum() > 5
+    found = share(dome, with_hair_at_the_side(dome))
+    assert (found[below] < 0.5).mean() > 0.9
+    assert (found[other] > 0.8).all()
+
+
+@pytest.mark.parametrize(
+    ("look", "told"),
+    [({}, True), ({"rough": 0.0}, False), ({"hair": SKIN}, False), ({"hair": 0.5 * SKIN}, False)],
+    ids=["hair", "make-up", "a dent, wrinkles", "the same in shade"],
+)
+def test_beside_the_face_another_hue_and_roughness_together_are_hair(dome, look, told):
+    region, template = dome.tracker()._skin, dome.template()
+    frame = with_hair_at_the_side(dome, **look)
+    target = ScanTarget(frame.vertices, frame.faces, colors=frame.colors)
+    normals = vertex_normals(template.vertices, template.faces)
+    hanging = region.prolong @ region._foreign(region.look(template.vertices, normals, target))[:, 2]
+    below, other = hung_over(dome)
+    assert ((hanging[below] > 0.5) == told).all()
+    assert (hanging[other] < 0.5).all()
 
 
 def test_without_colours_nothing_is_told_in_the_face(dome):
