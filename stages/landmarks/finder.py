@@ -195,8 +195,8 @@ class FaceFinder:
         while True:
             last = settled or rounds == MOST_ROUNDS
             front, *beside = (
-                detect_points(scene, head_camera(pose, *side, width_mm), self.networks, creases=last)
-                for side in ((0.0, 0.0), *(sides if last else between))
+                detect_points(scene, head_camera(pose, yaw, pitch, width_mm), self.networks, creases=last)
+                for yaw, pitch in ((0.0, 0.0), *(sides if last else between))
             )
             views = [front, *(v for v in beside if v.presence >= LEAST_PRESENCE and v.seen.any())]
             if len(views) < LEAST_VIEWS:
