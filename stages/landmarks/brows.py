@@ -56,39 +56,46 @@ MOVE_COST = 0.15  # of the path, for each step aside, in shares of the greatest 
 STEP_WIDTH_MM = 3.0
 INWARDS_MM = 10.0  # from the networks' end, how far the step is looked for
 TIE_PER_MM = 0.02  # of the brow's darkness, for each mm from the networks' end: of two like steps the nearer
-LEAST_STEP = 0.3  # of what is dark inside; a lesser step is no end
-# What ends is a brow, and what follows is none: at least and at most so dark, in shares of its middle.  Beside a hole
-# that hid the end, the next best step was one between two patches of skin 10 to 18 mm beyond it, or between two tufts
-# (`synth`).
-LEAST_DARK, MOST_DARK = 0.4, 0.6
+STEP = (0.2, 0.4)  # from none to all of the evidence, in shares of what is dark inside
+# What ends is a brow, and what follows is none: from no evidence to all of it by how dark they are, in shares of its
+# middle.  Beside a hole that hid the end, the next best step was one between two patches of skin 10 to 18 mm beyond it,
+# or between two tufts (`synth`).
+INSIDE_DARK, OUTSIDE_DARK = (0.3, 0.5), (0.7, 0.5)
+# Of steps that differ by so much, in shares of the middle's darkness, the lesser counts a third: noise decides between
+# them.  Where the greatest alone counts an end moves by 10 mm where a pixel does.
+ALIKE = 0.05
+# From a hole, from no evidence to all of it: beside one the path leaves the brow for where it can be told, and what it
+# meets on its way looks like an end.
+CLEAR_MM = (1.0, 3.0)
 UNSEEN_END = 0.3  # what the points of an end that is not seen are worth, beside those of one that is
 # Two brows' inner ends that lie so differently beyond the networks': the one farther from these is shade beside the
 # nose or a wrinkle (reasoned, not tuned: people's differ by 1 to 3 mm).  Outer ends differ by more, and are left alone.
-UNLIKE_MM = 4.0
+UNLIKE_MM = (3.0, 5.0)
+FARTHER_MM = (0.0, 1.0)
 EYE_MM = 2.0  # around an eye's opening: lashes
 
 
 class Stroke(NamedTuple):
-    """A brow: its line (n, 2) px, in the order of the detector's points, the evidence for it, 0 to 1, whether its
-    first and last end were seen, and how far, mm, they lie beyond the detector's."""
+    """A brow: its line (n, 2) px, in the order of the detector's points, the evidence for it, and that its first and
+    last end are where they seem to be, 0 to 1, and how far, mm, they lie beyond the detector's."""
 
     line: Floats
     evidence: float
-    ends: tuple[bool, bool]
+    ends: tuple[float, float]
     beyond: tuple[float, float]
 
     def worth(self, shares: Floats) -> Floats:
         """(k,) evidence for places at shares (k,) of its length: an end that is hidden leaves open where they lie."""
-        first, last = (1.0 if seen else UNSEEN_END for seen in self.ends)
+        first, last = (UNSEEN_END + (1 - UNSEEN_END) * seen for seen in self.ends)
         return self.evidence * (first + (last - first) * shares)
 
-    def believed(self, other: Stroke, inner: int) -> tuple[bool, bool]:
-        """Whether its first and last end may be taken where they seem to be; the one beside the nose, number `inner` (0
-        or 1), only where the other brow's, in a mirror, lies much alike."""
+    def believed(self, other: Stroke, inner: int) -> tuple[float, float]:
+        """By how much, 0 to 1, its first and last end may be taken where they seem to be; the one beside the nose,
+        number `inner` (0 or 1), only where the other brow's, in a mirror, lies much alike."""
         here, there = self.beyond[inner], other.beyond[1 - inner]
-        unlike = other.ends[1 - inner] and abs(here - there) > UNLIKE_MM and abs(here) > abs(there)
-        first, last = (seen and not (unlike and end == inner) for end, seen in enumerate(self.ends))
-        return first, last
+        unlike = ramp(abs(here - there), UNLIKE_MM) * ramp(abs(here) - abs(there), FARTHER_MM)
+        alike = 1 - float(unlike) * other.ends[1 - inner]
+        return (alike, 1.0) if inner == 0 else (1.0, alike)
 
 
 def follow_brows(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Floats]:
@@ -121,9 +128,10 @@ def follow_brows(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Fl
         inner = (
             1 if rows == GROUPS["left_eyebrow"] else 0
         )  # iBUG's left is the image's; both run from left to right
-        believed = brow.ends if other is None else brow.believed(other, inner)
-        if other is not None and not all(believed):  # what is hidden is looked up at the other brow
-            brow = stroke(*side, np.where(other.ends, other.beyond, np.nan)[::-1], believed)
+        if other is not None:
+            believed = brow.believed(other, inner)
+            if min(brow.ends + believed) < 1:  # what is hidden is looked up at the other brow
+                brow = stroke(*side, other.beyond[::-1], believed)
         if brow is None:
             continue
         seen = side[2]
@@ -141,15 +149,14 @@ def stroke(
     brightness: NDArray[np.float32],
     empty: Bools,
     points: Floats,
-    beyond: Floats | None = None,
-    believed: tuple[bool, bool] = (True, True),
+    beyond: tuple[float, float] = (0.0, 0.0),
+    believed: tuple[float, float] = (1.0, 1.0),
 ) -> Stroke | None:
     """The stroke of a brow; None where none stands out.
 
     Args:
-        beyond: (2,) mm, how far beyond the detector's the other brow's ends lie, for ends that are not seen here; NaN
-            where that one's is not either: there they are the detector's.
-        believed: whether its first and last end may be taken where they seem to be.
+        beyond: mm, how far beyond the detector's the other brow's ends lie: where these do that are not seen here.
+        believed: by how much, 0 to 1, its first and last end may be taken where they seem to be.
         points: (5, 2) px as a detector has them.
         brightness: (height, width) of a picture of `PIXELS_PER_MM`, in natural logarithms; see `shade.unshaded`.
         empty: (height, width) True where it shows no scan.
@@ -184,17 +191,10 @@ def stroke(
         return None
     there = means(missing.astype(np.float32), -core, core, far)[rows, path] < 1e-6
     dark = np.where(there, -middle[rows, path], np.nan)
-    (first, starts), (last, ends) = (_end(dark, between, outwards) for outwards in (-1, 1))
-    if not believed[0]:
-        first, starts = float(between.start), False
-    if not believed[1]:
-        last, ends = float(between.stop - 1), False
-    if beyond is not None:
-        hidden = np.clip(np.nan_to_num(beyond) / STEP_MM, -between.start, len(path) - 1 - between.stop)
-        first, last = (
-            place if seen else place + outwards * float(by)
-            for place, seen, outwards, by in ((first, starts, -1, hidden[0]), (last, ends, 1, hidden[1]))
-        )
+    (first, starts), (last, ends) = (
+        _end(dark, between, outwards, by, sure)
+        for outwards, by, sure in zip((-1, 1), beyond, believed, strict=True)
+    )
     outside = (between.start - first) * STEP_MM, (last - between.stop + 1) * STEP_MM
     line = base + (offsets[far + path] * PIXELS_PER_MM)[:, None] * down
     from_to = np.linspace(first, last, len(line))
@@ -206,32 +206,52 @@ def stroke(
     )
 
 
-def _end(dark: Floats, between: slice, outwards: int) -> tuple[float, bool]:
-    """Where a stroke ends `outwards` (-1 or 1), on its path, and whether that is seen; the networks' end where no step
-    is.
+def _end(dark: Floats, between: slice, outwards: int, beyond: float, believed: float) -> tuple[float, float]:
+    """Where a stroke ends `outwards` (-1 or 1), on its path, and the evidence for that, 0 to 1: it is where the steps
+    are, as far as these say so, and else `beyond`, mm, the networks' end.
 
     Where it goes on for `BEYOND_MM` there is none: that is hair.
 
     Args:
         dark: (n,) along the path; NaN over holes.
         between: what lies between the networks' ends.
+        believed: what the steps' evidence is worth, 0 to 1.
     """
     networks = between.start if outwards < 0 else between.stop - 1
     width = round(STEP_WIDTH_MM / STEP_MM)
     from_, to = (round(reach / STEP_MM) for reach in (INWARDS_MM, BEYOND_MM))
-    usual = max(float(np.nanmedian(dark[between])), 0.0)
-    tie = TIE_PER_MM * STEP_MM * usual
-    steps: list[tuple[float, float]] = []
+    usual = float(np.nanmedian(dark[between]))
+    clear = _away_from_nan(dark)
+    steps: list[tuple[float, float, float]] = []
     for off in range(-from_, to + 1):
         places = networks + outwards * (off + np.arange(-width, width))
-        if places.min() < 0 or places.max() >= len(dark) or not np.isfinite(dark[places]).all():
+        if not usual > 0 or places.min() < 0 or places.max() >= len(dark) or not clear[places].min() > 0:
             continue
-        inside, outside = dark[places[:width]].mean(), dark[places[width:]].mean()
-        if inside < LEAST_DARK * usual or outside > MOST_DARK * usual:
-            continue
-        if inside - max(outside, 0.0) >= LEAST_STEP * inside:
-            steps.append((inside - outside - tie * abs(off), networks + outwards * (off - 0.5)))
-    return (max(steps)[1], True) if steps else (float(networks), False)
+        inside, outside = dark[places[:width]].mean() / usual, dark[places[width:]].mean() / usual
+        seen = min(
+            ramp(inside, INSIDE_DARK),
+            ramp(outside, OUTSIDE_DARK),
+            ramp((inside - max(outside, 0.0)) / max(inside, 1e-3), STEP),
+            ramp(clear[places].min() - STEP_MM, CLEAR_MM),
+        )
+        height = inside - outside - TIE_PER_MM * STEP_MM * abs(off)
+        steps.append((float(seen), float(height), networks + outwards * (off - 0.5)))
+    elsewhere = float(np.clip(networks + outwards * beyond / STEP_MM, 0, len(dark) - 1))
+    if not steps:
+        return elsewhere, 0.0
+    seen_by, heights, ends = np.array(steps).T
+    weights = np.exp((seen_by * heights - (seen_by * heights).max()) / ALIKE)
+    evidence = believed * float((weights * seen_by).max() / weights.max())
+    return elsewhere + evidence * (float(weights @ ends / weights.sum()) - elsewhere), evidence
+
+
+def _away_from_nan(values: Floats) -> Floats:
+    """(n,) mm from each place to the next that is not a number, `STEP_MM` apart; 0 there, the whole way where none
+    is."""
+    known = np.isfinite(values)
+    if known.all():
+        return np.full(len(values), len(values) * STEP_MM)
+    return np.asarray(ndimage.distance_transform_edt(known, sampling=STEP_MM))
 
 
 def _eyes(camera: Camera, points: Floats) -> Bools:

@@ -197,29 +197,55 @@ def test_an_end_over_a_hole_is_looked_up_at_the_other_brow():
     picture = drawn(noise=8.0)
     dark = unshaded(picture, np.where(empty, np.nan, 0.0).astype(np.float32), ~empty, PIXELS_PER_MM)
     alone = brows.stroke(dark, empty, SEEN)
-    assert alone.ends == (False, True)
+    assert alone.ends[0] < 0.05 and alone.ends[1] > 0.9
     worth = alone.worth(np.linspace(0, 1, 5))
     assert worth[0] < 0.5 * worth[-1] and (np.diff(worth) > 0).all()
-    both = brows.stroke(dark, empty, SEEN, np.array([8.0, 1.0]))
+    both = brows.stroke(dark, empty, SEEN, (8.0, 1.0))
     np.testing.assert_allclose(ends_mm(both.line), ENDS_MM, atol=1.0)
     assert both.ends == alone.ends
 
 
 def test_an_inner_end_unlike_the_other_brows_is_not_believed():
     """One stroke goes on into the shade beside the nose, by 8 mm; the other ends where the detector has it."""
-    long = Stroke(SEEN, 1.0, (True, True), (0.5, 8.0))
-    other = Stroke(SEEN, 1.0, (True, True), (0.3, -0.4))  # its first end is the inner one
-    assert long.believed(other, 1) == (True, False)
-    assert other.believed(long, 0) == (True, True)
-    assert long.believed(other._replace(ends=(False, True)), 1) == (True, True)  # nothing to compare with
-    assert long._replace(beyond=(0.5, 3.5)).believed(other, 1) == (True, True)
-    # people's outer ends differ
-    assert long.believed(other, 0) == (True, True)
-    assert long._replace(ends=(True, False)).believed(other, 0) == (True, False)
+    long = Stroke(SEEN, 1.0, (1.0, 1.0), (0.5, 8.0))
+    other = Stroke(SEEN, 1.0, (1.0, 1.0), (0.3, -0.4))  # its first end is the inner one
+    assert long.believed(other, 1) == (1.0, 0.0)
+    assert other.believed(long, 0) == (1.0, 1.0)
+    assert long.believed(other._replace(ends=(0.0, 1.0)), 1) == (1.0, 1.0)  # nothing to compare with
+    assert long._replace(beyond=(0.5, 2.5)).believed(other, 1) == (1.0, 1.0)
+    assert 0.2 < long._replace(beyond=(0.5, 3.7)).believed(other, 1)[1] < 0.8  # by degrees
+    assert long.believed(other, 0) == (1.0, 1.0)  # people's outer ends differ
 
 
 def test_such_an_end_goes_where_the_other_brow_ends():
     dark = unshaded(drawn(), np.zeros((HEIGHT, WIDTH), np.float32), ~nothing(), PIXELS_PER_MM)
-    found = brows.stroke(dark, nothing(), SEEN, np.array([2.0, np.nan]), (False, True))
+    found = brows.stroke(dark, nothing(), SEEN, (2.0, 0.0), (0.0, 1.0))
     np.testing.assert_allclose(ends_mm(found.line), [-20.0, ENDS_MM[1]], atol=1.0)
-    assert found.ends == (False, True)
+    assert found.ends[0] == 0.0 and found.ends[1] > 0.9
+
+
+def test_of_two_steps_that_are_alike_noise_does_not_choose():
+    """A tuft beyond a gap: as it grows fainter than the rest the end moves from its end to the gap, by degrees."""
+    x_mm = (np.arange(WIDTH) + 0.5 - WIDTH / 2) / PIXELS_PER_MM
+    gap = (x_mm > 12) & (x_mm < 14.5)
+    ends = []
+    for hair in np.linspace(60.0, 130.0, 36):
+        picture = drawn(noise=0.0)
+        picture[:, gap] = SKIN
+        tuft = x_mm >= 14.5
+        picture[:, tuft] = SKIN - (SKIN - picture[:, tuft]) * (SKIN - hair) / (SKIN - HAIR)
+        ends.append(ends_mm(stroke(picture, nothing(), SEEN))[1])
+    assert ends[0] > 20 and ends[-1] < 13
+    assert np.abs(np.diff(ends)).max() < 2.0
+
+
+def test_of_a_step_beside_a_hole_there_is_the_less_evidence_the_nearer_it_lies():
+    """Where the path has to leave the brow what it meets on its way looks like its end."""
+    dark = np.r_[np.full(40, 0.5), np.full(40, 0.0)]
+    evidence = []
+    for off in range(6, 14):
+        beside = dark.copy()
+        beside[40 + off :] = np.nan
+        evidence.append(brows._end(beside, slice(10, 40), 1, 0.0, 1.0)[1])
+    assert evidence[0] < 0.3 and evidence[-1] == 1.0
+    assert np.diff(evidence).min() >= 0.0 and np.diff(evidence).max() < 0.5
