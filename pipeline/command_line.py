@@ -33,7 +33,7 @@ PRESETS = ("fast", "default", "best")
 USES = ("research", "papers", "training", "raw", "commercial")
 """Of `release.permitted`, likewise."""
 LINE_S = 20.0
-"""Between two lines of `synth` and `report` that say how far they are, where there is no terminal."""
+"""Between two lines of `synth`, `report` and `plan` that say how far they are, where there is no terminal."""
 RESULTS = click.option("--output", type=FOLDER, required=True, help="Folder for tables and plots.")
 
 

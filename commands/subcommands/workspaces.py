@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from mimicme.pipeline.command_line import JSON, SETTINGS_OPTIONS, WORKSPACE, Commands, say_progress
+from mimicme.pipeline.command_line import JSON, LINE_S, SETTINGS_OPTIONS, WORKSPACE, Commands, say_progress
 from mimicme.stages import FLOW
 
 commands = Commands()
@@ -74,7 +74,7 @@ def plan_command(
     from mimicme.stages import STAGES
 
     opened = Workspace.open(workspace, sets=sets_of(preset, sets))
-    told = plan(opened, STAGES, sample, workers, jobs, Console(sys.stderr))
+    told = plan(opened, STAGES, sample, workers, jobs, Console(sys.stderr, every_s=LINE_S))
     if as_json:
         click.echo(json.dumps(told.to_record(), indent=1))
     else:
