@@ -24,7 +24,7 @@ def template_group() -> None:
 @JSON
 def template_check_command(file: Path, picture: Path | None, as_json: bool) -> None:
     """Look at a mesh file with its landmarks beside it; exit status 1 where registration would not work."""
-    from mimicme.commands.template import check, draw_check
+    from mimicme.commands.template import check, draw_check, verdict
     from mimicme.pipeline.drawing.render import save_picture
 
     findings = check(file)
@@ -37,7 +37,7 @@ def template_check_command(file: Path, picture: Path | None, as_json: bool) -> N
         save_picture(picture, draw_check(file))
     bad = sum(f.level == "error" for f in findings)
     if not as_json:
-        click.echo(f"{file}: {'will do' if not bad else 'will not do as a template'}")
+        click.echo(f"{file}: {verdict(findings)}")
     sys.exit(1 if bad else 0)
 
 
