@@ -191,6 +191,8 @@ class Status:
             lines.append(
                 f"{troubles:,} failed or rejected: see `mimicme status {shlex.quote(self.workspace)} --failed`"
             )
+        if self.to_be_made and not self.running:
+            lines.append(f"Next: `{self.command}` makes what is pending or out of date")
         if self.by_folders:
             lines.append(
                 "told from what the runs wrote down: every folder is as it was then. What was overwritten in "
