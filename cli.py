@@ -63,6 +63,14 @@ _SOURCES = {
 }
 """Where each command of another module is, in the order of the help."""
 
+_BEGIN = """\b
+Begin with:
+  mimicme demo                                 the whole flow, without captures of your own
+  mimicme init ws --captures /data/captures    or: a workspace for yours;
+  mimicme run ws                               then all stages, to ws/release.h5;
+  mimicme status ws                            then what came of it, and what to do next
+"""
+
 # before numpy is imported anywhere: one thread per process, and the same bytes for any number of jobs
 limit_threads()
 
@@ -72,6 +80,7 @@ limit_threads()
     sources=_SOURCES,
     examples=lambda command: examples_of(command, FLOW),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_BEGIN,
 )
 @click.version_option(package_name="mimicme", prog_name="mimicme")
 def main() -> None:

@@ -75,6 +75,11 @@ def test_stages_are_listed_for_people_and_for_programs():
     assert FLOW["refine"] in call("stages").output
 
 
+def test_the_help_ends_with_what_to_begin_with():
+    lines = call("--help").output.split("Begin with:\n")[1].splitlines()
+    assert [line.split()[:2] for line in lines] == [["mimicme", w] for w in ("demo", "init", "run", "status")]
+
+
 def test_presets_are_those_of_the_settings():
     assert typing.get_args(typing.get_type_hints(RunSection)["preset"]) == PRESETS
 
