@@ -26,7 +26,7 @@ from mimicme.pipeline.scan import load_scan
 from mimicme.pipeline.workspace import Workspace
 
 SAME_MM = 0.001
-SAME_LEVELS, SAME_LEVELS_WEBP = 1.0, 12.0
+SAME_LEVELS_WEBP = 12.0
 FAST = ("--jobs", "1", "--preset", "fast", "--set", "bake.size=256")
 PROGRAM = Path(sys.executable).with_name("mimicme")
 

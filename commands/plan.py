@@ -221,20 +221,7 @@ def plan(
     """
     all_stages = tuple(stages)
     config, catalogue = workspace.config(all_stages), workspace.catalogue()
-    if not catalogue.sequences:
-        raise UsageError(
-            "there is nothing to plan: no sequences are left",
-            where=workspace.captures.root,
-            todo=f"`mimicme status {shlex.quote(str(workspace.root))}` says who is left out and why.",
-        )
-    if (process := workspace.running_process()) is not None:
-        raise UsageError(
-            "a run is going on, and a plan works a sample of its own",
-            where=workspace.root,
-            seen=process,
-            todo="`mimicme status --watch` follows the run and tells what is left of it; or end the run with Ctrl-C "
-            "and plan again: what it made is kept, and counts as a sample.",
-        )
+    _check_can_plan(workspace, catalogue.sequences)
     timed, untimed = _timeable(all_stages, {s.name: config.stages[s.name] for s in all_stages})
     working = [stage for stage in timed if stage.scope != "everything"]
     costs, before = read_costs(workspace.runs()), set(workspace.runs())
@@ -276,18 +263,13 @@ def plan(
     writing = next((stage for stage in timed if stage.scope == "everything"), None)
     if writing is not None:
         current = states.states[writing.name, RELEASE].state == "done"
-        frames_left = 0 if current else catalogue.frame_count
         console.say("Writing a release of the sample, to be measured and removed ...")
         options = RunOptions(
-            jobs=0,
-            first=writing.name,
-            last=writing.name,
-            only=globs,
-            output=workspace.sample_release,
-            force=True,
-            sample=sample,
-        )
-        release = _release_cost(workspace, all_stages, writing, options, chosen, frames_left)
+            jobs=0, first=writing.name, last=writing.name, only=globs,
+            output=workspace.sample_release, force=True, sample=sample,
+        )  # fmt: skip
+        left_of_it = 0 if current else catalogue.frame_count
+        release = _release_cost(workspace, all_stages, writing, options, chosen, left_of_it)
         untimed += [] if release is not None else [writing.name]
     worker_bytes = max(1e6, *(one.peak_mb * 1e6 for one in found))
     memory, cores = (1 - KEPT_FREE) * available_memory(), _cores()
@@ -316,6 +298,28 @@ def plan(
             *_on_shards(workspace, release, catalogue.frame_count, config.stages),
         ),
     )
+
+
+def _check_can_plan(workspace: Workspace, sequences: Sequence[items.Sequence]) -> None:
+    """Refuse where nothing is to be planned, or a run works beside it.
+
+    Raises:
+        UsageError: there are no captures, or a run is going on.
+    """
+    if not sequences:
+        raise UsageError(
+            "there is nothing to plan: no sequences are left",
+            where=workspace.captures.root,
+            todo=f"`mimicme status {shlex.quote(str(workspace.root))}` says who is left out and why.",
+        )
+    if (process := workspace.running_process()) is not None:
+        raise UsageError(
+            "a run is going on, and a plan works a sample of its own",
+            where=workspace.root,
+            seen=process,
+            todo="`mimicme status --watch` follows the run and tells what is left of it; or end the run with Ctrl-C "
+            "and plan again: what it made is kept, and counts as a sample.",
+        )
 
 
 def _on_sample(chosen: Sequence[items.Sequence], all_sequences: int) -> str:

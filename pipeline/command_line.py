@@ -8,13 +8,17 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+
+if TYPE_CHECKING:
+    from mimicme.pipeline.run.progress import Console
+    from mimicme.pipeline.workspace import Workspace
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -28,6 +32,8 @@ PRESETS = ("fast", "default", "best")
 """Of `config.RunSection`, which is heavier than a help text may be."""
 USES = ("research", "papers", "training", "raw", "commercial")
 """Of `release.permitted`, likewise."""
+LINE_S = 20.0
+"""Between two lines of `synth`, `report` and `plan` that say how far they are, where there is no terminal."""
 RESULTS = click.option("--output", type=FOLDER, required=True, help="Folder for tables and plots.")
 
 
@@ -40,6 +46,41 @@ def stacked(*options: Decorator) -> Decorator:
         return function
 
     return decorate
+
+
+def _columns(_: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    """`NAME=COLUMN` by name."""
+    pairs = {name.strip(): column.strip() for name, _, column in (one.partition("=") for one in given)}
+    for name, column in pairs.items():
+        if not name or not column:
+            raise click.BadParameter(f"'{name}={column}' is not NAME=COLUMN, as in subject=ID", param=option)
+    return pairs
+
+
+SETTINGS_OPTIONS = stacked(
+    click.option(
+        "--preset",
+        type=click.Choice(PRESETS),
+        help="Defaults to begin from; mimicme.toml and --set come after.",
+    ),
+    click.option(
+        "--set", "sets", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting (repeatable)."
+    ),
+)
+CAPTURED_OPTIONS = stacked(
+    click.option("--metadata", type=FILE, help="CSV or XLSX: subject, age, gender, ethnicity, consent, ..."),
+    click.option(
+        "--column",
+        "columns",
+        multiple=True,
+        metavar="NAME=COLUMN",
+        callback=_columns,
+        help="Of the metadata, as in subject=ID (repeatable).",
+    ),
+    click.option("--expressions", type=FILE, help="CSV or XLSX: sequence, expression."),
+    click.option("--fps", type=float, default=float("nan"), help="Frames per second."),
+)
+LICENCE_OPTION = click.option("--licence", default="", metavar="TEXT", help="Terms of the release.")
 
 
 def for_use(help: str) -> Decorator:
@@ -99,6 +140,8 @@ class Commands(click.Group):
     Attributes:
         source: name of a module whose `commands` belong to this group, imported when one of them is
             named; '': there is none, or it has been.
+        sources: name of a module for each of some commands, whose `commands` are imported when that one is named, or
+            all are listed; they come after those that are there.
         examples: of the outermost group alone: lines that show how a command is used, by its words (`model build`).
     """
 
@@ -106,18 +149,21 @@ class Commands(click.Group):
         self,
         *args: Any,
         source: str = "",
+        sources: Mapping[str, str] | None = None,
         examples: Callable[[str], tuple[str, ...]] = lambda command: (),
         **more: Any,
     ) -> None:
         super().__init__(*args, **more)
-        self.source, self.examples = source, examples
+        self.source, self.sources, self.examples = source, dict(sources or {}), examples
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         self._load()
-        return list(self.commands)
+        return [*(name for name in self.commands if name not in self.sources), *self.sources]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         self._load()
+        if cmd_name in self.sources and cmd_name not in self.commands:
+            self.commands.update(import_module(self.sources[cmd_name]).commands.commands)
         command = super().get_command(ctx, cmd_name)
         root = ctx.find_root()
         if command is not None and command.epilog is None and isinstance(root.command, Commands):
@@ -151,6 +197,24 @@ class Commands(click.Group):
 def say_progress(message: str) -> None:
     """One line on standard error: standard output is for results."""
     click.echo(message, err=True)
+
+
+@contextmanager
+def drawing(at_once: bool = False) -> Iterator[Console]:
+    """A console on standard error whose line of progress is gone when the work is over; `at_once`: see `Console`."""
+    from mimicme.pipeline.run.progress import Console
+
+    console = Console(sys.stderr, at_once=at_once)
+    try:
+        yield console
+    finally:
+        console.clear()
+
+
+def say_unheeded(workspace: Workspace) -> None:
+    """Say which verdicts and corrections count for nothing: until they are mended, whoever uses them is told."""
+    for sentence in workspace.catalogue().unheeded:
+        click.echo(sentence, err=True)
 
 
 def say_result(

@@ -19,7 +19,7 @@ from shared_helpers import assert_has_help, assert_help_lists
 
 from mimicme import cli
 from mimicme.cli import main
-from mimicme.commands import doctor
+from mimicme.commands import doctor, subcommands
 from mimicme.commands import verify as verification
 from mimicme.commands.doctor import self_test
 from mimicme.commands.examples import EXAMPLES, examples_of
@@ -75,6 +75,11 @@ def test_stages_are_listed_for_people_and_for_programs():
     assert FLOW["refine"] in call("stages").output
 
 
+def test_the_help_ends_with_what_to_begin_with():
+    lines = call("--help").output.split("Begin with:\n")[1].splitlines()
+    assert [line.split()[:2] for line in lines] == [["mimicme", w] for w in ("demo", "init", "run", "status")]
+
+
 def test_presets_are_those_of_the_settings():
     assert typing.get_args(typing.get_type_hints(RunSection)["preset"]) == PRESETS
 
@@ -87,6 +92,9 @@ def test_help_loads_nothing_heavy():
     code = (
         "import sys\n"
         "import mimicme.cli, mimicme.commands.model.commands, mimicme.commands.experiment.commands\n"
+        "from mimicme.commands.subcommands import (\n"
+        "    installation, models, releases, review, synthetic, templates, workspaces\n"
+        ")\n"
         "heavy = {'numpy', 'scipy', 'h5py', 'joblib', 'open3d', 'menpo', 'PIL', 'cv2', 'distributed'}\n"
         "heavy |= {'sklearn', 'matplotlib'}\n"
         "print(sorted(heavy & set(sys.modules)))"
@@ -95,8 +103,15 @@ def test_help_loads_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["status", "--help"]])
-def test_groups_are_loaded_only_when_they_are_named(arguments):
+@pytest.mark.parametrize(
+    ("arguments", "loaded"),
+    [
+        (["run", "--help"], set()),
+        (["status", "--help"], {"workspaces"}),
+        (["--help"], {file.stem for file in Path(subcommands.__file__).parent.glob("[!_]*.py")}),
+    ],
+)
+def test_commands_are_loaded_only_when_they_are_named(arguments, loaded):
     code = (
         "import sys\n"
         "from mimicme.cli import main\n"
@@ -104,8 +119,10 @@ def test_groups_are_loaded_only_when_they_are_named(arguments):
         "print(sorted(m for m in sys.modules if m.startswith(('mimicme.stages.', 'mimicme.commands'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    # what the help ends with, words alone
-    assert done.stdout.splitlines()[-1] == "['mimicme.commands', 'mimicme.commands.examples']"
+    room = {"subcommands", *(f"subcommands.{name}" for name in loaded)} if loaded else set()
+    # `examples` is what the help ends with, words alone
+    expected = sorted(["mimicme.commands", *(f"mimicme.commands.{name}" for name in {"examples", *room})])
+    assert done.stdout.splitlines()[-1] == str(expected)
 
 
 def test_what_tells_of_a_workspace_loads_no_linear_algebra():

@@ -26,8 +26,8 @@ RUN_MAY = {"pipeline.captures.catalogue", "pipeline.template"}
 BETWEEN_STAGES = {("repass", "register")}
 """The second registration is the first one begun again."""
 
-BETWEEN_COMMANDS = {"demo", "doctor"}
-"""They run the others one after the other."""
+BETWEEN_COMMANDS = {"demo", "doctor", "subcommands"}
+"""They run the others one after the other; the last holds what each is called by."""
 FOR_COMMANDS = {"frames"}
 """What several commands stand on and pipeline/ cannot hold, because it knows the stages."""
 

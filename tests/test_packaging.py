@@ -514,6 +514,11 @@ def test_architecture_has_a_line_for_every_room_and_names_every_module(repositor
     for room, modules in there.items():
         if room.endswith("/"):
             assert {m for m in modules if f"`{m}`" not in lines_of[room]} == set(), room
+    stages = dict(re.findall(r"^- `stages/([a-z_]+)`: (.+(?:\n  .+)*)$", text, flags=re.MULTILINE))
+    of_all = {"__init__", "checkpoint", "settings"}
+    for stage in (repository / "stages").iterdir():
+        modules = {file.stem for file in stage.glob("*.py")} - of_all
+        assert {m for m in modules if f"`{m}`" not in stages.get(stage.name, "")} == set(), stage.name
 
 
 def test_every_folder_of_tests_has_its_place(repository: Path) -> None:

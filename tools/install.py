@@ -50,7 +50,7 @@ TAKE = (
     "import sys; from pathlib import Path; from mimicme.pipeline.landmarks import detector_weights; "
     "detector_weights.take_from(Path(sys.argv[1]))"
 )
-LOOK = "import cv2, h5py, numpy, scipy, open3d, menpo, menpo3d, matplotlib, sklearn, mimicme.pipeline"
+LOOK = "import cv2, h5py, numba, numpy, scipy, open3d, menpo, menpo3d, matplotlib, sklearn, mimicme.pipeline"
 
 
 class SetupError(Exception):

@@ -21,7 +21,7 @@ SUSPICIOUS = (
     "face-without-texture", "few-landmarks-on-scan", "few-triangles", "frame-repeated", "half-seen",
     "landmarks-by-hand-only", "landmarks-distrusted", "landmarks-doubted", "landmarks-jump",
     "landmarks-left-out", "landmarks-not-compared", "landmarks-shifted", "landmarks-unsure",
-    "lids-folded", "lids-open", "lids-shut", "lips-apart", "mouth-askew", "mouth-hidden", "mouth-misplaced",
+    "lids-folded", "lids-open", "lids-shut", "lips-apart", "mouth-askew", "mouth-misplaced",
     "neutral-odd", "not-skin", "part-missing", "pose-by-landmarks", "surface-layers", "texture-ambiguous",
     "texture-blurred", "texture-drifts", "texture-empty", "texture-relocated", "texture-repeated",
     "triangles-turned", "unused-vertices",

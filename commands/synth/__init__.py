@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mimicme.commands.synth.people import EXPRESSIONS, Rig, build_rig, identity
-from mimicme.commands.synth.scanner import Scan, make_remesh, make_scan
+from mimicme.commands.synth.scanner import Scan, head_rotation, make_remesh, make_scan
 from mimicme.commands.synth.skin import Skin, make_skin
 from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.errors import UsageError
@@ -366,7 +366,7 @@ def make_motion(rig: Rig, neutral: Floats, name: str, frames: int, rng: np.rando
         along = k / max(frames - 1, 1)
         amount = np.sin(np.pi * along) ** 2 if frames > 1 else 0.0
         pose = np.eye(4)
-        pose[:3, :3] = _rotation(turn + swing * np.sin(np.pi * along + phase))
+        pose[:3, :3] = head_rotation(turn + swing * np.sin(np.pi * along + phase))
         pose[:3, 3] = place + drift * along * 2 + np.sin(2 * np.pi * along + phase)
         amounts.append(amount)
         poses.append(pose)
@@ -460,12 +460,6 @@ def _claim(directory: Path, record: dict[str, object]) -> bool:
 
 def _rng(*names: object) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32("/".join(map(str, names)).encode()))
-
-
-def _rotation(degrees: Floats) -> Floats:
-    from scipy.spatial.transform import Rotation
-
-    return np.asarray(Rotation.from_euler("xyz", degrees, degrees=True).as_matrix())
 
 
 def _write_frame(

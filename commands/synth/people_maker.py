@@ -41,7 +41,7 @@ from mimicme.commands.synth.lights import Lights, Look, lights_of, openness, pho
 from mimicme.commands.synth.parts import IRISES, LINING, SKIN, Wear, eyeball, joined, mouth_parts, wear
 from mimicme.commands.synth.people import Rig, distance_to
 from mimicme.commands.synth.relief import Subdivision, make_relief, subdivide
-from mimicme.commands.synth.scanner import Scan, best_camera_uv, cameras_for, with_specks
+from mimicme.commands.synth.scanner import Scan, best_camera_uv, cameras_for, head_rotation, with_specks
 from mimicme.commands.synth.skin import Skin, make_skin
 from mimicme.commands.synth.views import Measured, Scene, View, measure, noise, on_skin
 from mimicme.pipeline.arrays import Bools, Floats
@@ -223,7 +223,7 @@ def film(person: Person, name: str, frames: int, recorded: bool = False) -> Film
                 0,
             ]
         pose = np.eye(4)
-        pose[:3, :3] = _rotation(angles)
+        pose[:3, :3] = head_rotation(angles)
         pose[:3, 3] = place + drift * along * 2 + np.sin(2 * np.pi * along + phase)
         amounts.append(amount)
         head_pose.append(pose)
@@ -423,9 +423,3 @@ def subjects_table(people: list[Person]) -> bytes:
             [person.subject, person.who.age, "female" if person.who.female else "male", group, "yes"]
         )
     return text.getvalue().encode()
-
-
-def _rotation(degrees: Floats) -> Floats:
-    from scipy.spatial.transform import Rotation
-
-    return np.asarray(Rotation.from_euler("xyz", degrees, degrees=True).as_matrix())

@@ -170,6 +170,13 @@ def retriangulate(
     return mesh.vertices[order], shuffled[rng.permutation(len(shuffled))], lining[order]
 
 
+def head_rotation(degrees: Floats) -> Floats:
+    """(3, 3) of a head turned about x, then y, then z."""
+    from scipy.spatial.transform import Rotation
+
+    return np.asarray(Rotation.from_euler("xyz", degrees, degrees=True).as_matrix())
+
+
 def _spacing(v: Floats, faces: Ints) -> float:
     corner = v[faces]
     return float(np.linalg.norm(corner[:, 1] - corner[:, 0], axis=1).mean())

@@ -16,12 +16,12 @@ import numpy as np
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.captures.units import face_axes, nearest_axes, rotation_of, size_remark
 from mimicme.pipeline.checkpoint import frame_numerics
-from mimicme.pipeline.errors import FrameRejected, InputError, listed
+from mimicme.pipeline.errors import FrameRejected, InputError, counted, listed
 from mimicme.pipeline.geometry.cleaning import degenerate, weld
 from mimicme.pipeline.geometry.layout_quality import measure
 from mimicme.pipeline.geometry.mesh import Mesh, components, edges, triangle_normals, vertex_areas
 from mimicme.pipeline.geometry.orientation import consistent
-from mimicme.pipeline.landmarks import GROUPS, IBUG68, MIRROR, eye_distance
+from mimicme.pipeline.landmarks import GROUPS, IN_WORDS, MIRROR, eye_distance, labelled
 from mimicme.pipeline.template import (
     INTERIOR,
     JAW_PLACED,
@@ -36,6 +36,7 @@ from mimicme.pipeline.template import (
     with_jaw,
     without_jaw,
 )
+from mimicme.pipeline.template.eyelids import EYES
 from mimicme.pipeline.template.face_core import FaceCore
 from mimicme.pipeline.template.skin import RIGID, skin_of
 from mimicme.pipeline.template.symmetry import symmetry_of
@@ -281,7 +282,7 @@ def _points(points: Floats) -> list[Finding]:
             )
         ]
     else:
-        missing = [IBUG68[k] for k in np.flatnonzero(~given)]
+        missing = [labelled(k) for k in np.flatnonzero(~given)]
         return [
             Finding(
                 "error",
@@ -295,7 +296,7 @@ def _points(points: Floats) -> list[Finding]:
     left = np.array([k for k in range(len(MIRROR)) if _is_image_left(k) and given[k] and given[MIRROR[k]]])
     wrong = left[side[left] >= side[MIRROR[left]]]
     if len(wrong):
-        pairs = listed([f"{IBUG68[k]} and {IBUG68[MIRROR[k]]}" for k in wrong])
+        pairs = listed([f"{labelled(k)} and {labelled(MIRROR[k])}" for k in wrong])
         found.append(
             Finding(
                 "error",
@@ -328,14 +329,14 @@ def _placed(template: Template, mesh: Mesh, points: Floats) -> list[Finding]:
     off[given] = surface.distance((points[given] - middle) * mm)
     far = np.flatnonzero(off > FAR_OFF_MM)
     if len(far):
-        said = listed([f"{IBUG68[k]} {off[k]:.0f} mm" for k in far])
+        said = listed([f"{labelled(k)} {off[k]:.0f} mm" for k in far])
         found.append(
             Finding("note", f"Landmarks off the surface, which are put onto it: {said}. Look at the picture.")
         )
     _, label = components(template.faces, len(template.vertices))
     of = label[template.landmark_vertices[:, 0]]
     main = np.bincount(of).argmax()
-    away = [IBUG68[k] for k in np.flatnonzero(of != main)]
+    away = [labelled(k) for k in np.flatnonzero(of != main)]
     if away:
         found.append(
             Finding(
@@ -358,7 +359,7 @@ def _even(template: Template) -> list[Finding]:
     left = [k for k in range(len(MIRROR)) if _is_image_left(k) and symmetry.landmarks[k] > limit[k]]
     if not left:
         return [Finding("ok", "Landmarks of the left and of the right are mirror images of each other.")]
-    pairs = listed([f"{IBUG68[k]} and {IBUG68[MIRROR[k]]} {symmetry.landmarks[k]:.1f} mm" for k in left])
+    pairs = listed([f"{labelled(k)} and {labelled(MIRROR[k])} {symmetry.landmarks[k]:.1f} mm" for k in left])
     return [
         Finding(
             "note",
@@ -471,19 +472,30 @@ def _openings(levels: Levels) -> list[Finding]:
         )
     else:
         found.append(Finding("ok", "There is a slit between the lips."))
-    shown = [name for name, eye in zip(("right", "left"), levels.fine.eyes, strict=True) if eye is not None]
+    shown = [IN_WORDS[name] for name, eye in zip(EYES, levels.fine.eyes, strict=True) if eye is not None]
     if shown:
-        said = "both eyes" if len(shown) == 2 else f"the {shown[0]} eye"
+        said = "both eyes" if len(shown) == 2 else f"the {shown[0]}"
         found.append(Finding("ok", f"The mesh goes on between the lids of {said}; closed lids hide that."))
     else:
         found.append(Finding("ok", "The mesh has holes, or pieces of their own, between the lids."))
     return found
 
 
+def verdict(findings: list[Finding]) -> str:
+    """What all findings come to: whether the mesh will do as a template, and how much is to be read above."""
+    errors, notes = (sum(one.level == level for one in findings) for level in ("error", "note"))
+    if errors:
+        return f"will not do as a template: {counted(errors, 'error')}, {counted(notes, 'note')}"
+    if notes:
+        return f"will do, with {counted(notes, 'note')}: read {'it' if notes == 1 else 'them'} above before a long run"
+    return "will do"
+
+
 def draw_check(path: Path, size: int = 560) -> Picture:
     """The template with its landmarks, from the front, from both sides, and eyes, mouth and jaw in close-up.
 
-    Landmarks of the image's left are red, of its right blue, those between green; their numbers stand in the close-ups.
+    Landmarks of the image's left are red, of its right blue, those between green; their numbers, which findings name
+    too, stand in the close-ups.
     Drawn from the files as they are, for one that is refused has to be looked at the most.
 
     Args:
@@ -515,12 +527,13 @@ def draw_check(path: Path, size: int = 560) -> Picture:
         for k in range(len(points))
     ]
     labels = [str(k) for k in range(len(points))]
+    features = slice(GROUPS["left_eyebrow"].start, GROUPS["right_eye"].stop)
     around = np.concatenate([points, points + [0.0, 60.0, 0.0], points - [0.0, 20.0, 0.0]])
     views = {
         "front": (around, 0.0, None),
-        "from the image's right": (around, 50.0, None),
-        "from the image's left": (around, -50.0, None),
-        "brows, eyes and nose": (points[17:48], 0.0, labels),
+        "from the image's right, the subject's left": (around, 50.0, None),
+        "from the image's left, the subject's right": (around, -50.0, None),
+        "brows, eyes and nose": (points[features], 0.0, labels),
         "mouth": (points[GROUPS["mouth"]], 0.0, labels),
         "jaw": (points[GROUPS["jaw"]], 0.0, labels),
     }

@@ -75,6 +75,12 @@ def fail(reason: str, what: str, name: str, **details: Any) -> MeshFileError:
     return MeshFileError(reason, what, where=name, **details)
 
 
+def check_triangles(count: int, name: str) -> None:
+    """Refuse more triangles than `MAX_TRIANGLES`, before memory is taken for them."""
+    if count > MAX_TRIANGLES:
+        raise fail("too-large", "the mesh is too large", name, seen=f"{count:,} triangles")
+
+
 _TODO = {
     "empty-file": "Export or copy the frame again.",
     "no-faces": "A point cloud cannot be registered; export the frame as a surface.",

@@ -22,6 +22,7 @@ from mimicme.pipeline.formats.mesh_file import (
     MeshFileError,
     as_bytes,
     check_content,
+    check_triangles,
     check_vertices,
     checked,
     decode_name,
@@ -99,7 +100,7 @@ def read_ply(data: bytes, name: str) -> MeshFile:
             what = "the file ends in bytes of value 0: it was not written to its end"
             raise fail("truncated", what, name)
         corner, owner = triangulate_fans(corners.counts)
-        _check_triangles(len(corner), name)
+        check_triangles(len(corner), name)
         faces = checked(corners.values.astype(np.int64)[corner], len(vertices), name)
         uv, uv_faces = _ply_uv(vertex, face, corners, corner, owner, faces)
         face_material = _texture_numbers(face, owner)
@@ -134,11 +135,6 @@ def _first_of(columns: dict[str, Any], names: Sequence[str]) -> Any:
     return next((columns[name] for name in names if name in columns), None)
 
 
-def _check_triangles(count: int, name: str) -> None:
-    if count > MAX_TRIANGLES:
-        raise fail("too-large", "the mesh is too large", name, seen=f"{count:,} triangles")
-
-
 def _strips(columns: dict[str, dict[str, Any]], name: str) -> Longs:
     """(t, 3) of the element `tristrips`, as range scanners write it: lists of indices, -1 between strips."""
     strips = _first_of(columns.get("tristrips", {}), _INDEX_NAMES)
@@ -151,7 +147,7 @@ def _strips(columns: dict[str, dict[str, Any]], name: str) -> Longs:
     if (index < -1).any():
         seen = f"index {int(index.min())}"
         raise fail("face-index", "a strip names a vertex that is not there", name, seen=seen)
-    _check_triangles(len(index), name)
+    check_triangles(len(index), name)
     return triangulate_strips(index)
 
 

@@ -26,6 +26,7 @@ from mimicme.pipeline.formats.mesh_file import (
     MeshFileError,
     as_bytes,
     check_content,
+    check_triangles,
     check_vertices,
     checked,
     fail,
@@ -84,13 +85,13 @@ def read_vtk(data: bytes, name: str) -> MeshFile:
     n = len(vertices)
     polygons = found.cells.get("POLYGONS", (np.zeros(0, np.int64),) * 2)
     counts, corners = polygons
-    _check_triangles(int(np.maximum(counts - 2, 0).sum()), name)
+    check_triangles(int(np.maximum(counts - 2, 0).sum()), name)
     corner, _ = triangulate_fans(counts)
     faces = checked(corners[corner], n, name)
     if "TRIANGLE_STRIPS" in found.cells:
         counts, corners = found.cells["TRIANGLE_STRIPS"]
         checked(corners, n, name)
-        _check_triangles(len(faces) + len(corners), name)
+        check_triangles(len(faces) + len(corners), name)
         strips = triangulate_strips(np.insert(corners, np.cumsum(counts)[:-1], -1))
         faces = np.concatenate([faces, strips.astype(np.int32)])
     if not len(faces):
@@ -98,11 +99,6 @@ def read_vtk(data: bytes, name: str) -> MeshFile:
     check_vertices(vertices, name, faces)
     uv = found.uv
     return MeshFile(Mesh(vertices, faces, uv, None if uv is None else faces.copy(), found.colors))
-
-
-def _check_triangles(count: int, name: str) -> None:
-    if count > MAX_TRIANGLES:
-        raise fail("too-large", "the mesh is too large", name, seen=f"{count:,} triangles")
 
 
 class _Reader:

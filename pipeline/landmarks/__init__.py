@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,11 +53,27 @@ IBUG68: tuple[str, ...] = tuple(
     for group, part in GROUPS.items()
     for k in range(part.stop - part.start)
 )
+IN_WORDS: dict[str, str] = {
+    "jaw": "jaw",
+    "left_eyebrow": "subject's right brow",
+    "right_eyebrow": "subject's left brow",
+    "nose": "nose",
+    "left_eye": "subject's right eye",
+    "right_eye": "subject's left eye",
+    "mouth": "mouth",
+}
+"""The groups as sentences name them: of a person, left is the person's."""
 CHIN, NOSE_TIP = 8, 30
 CHIN_LINE = slice(6, 11)
 """Of the jaw, what a detector can tell as a place on the skin; the rest of it lies on a picture's outline."""
 LEFT_EYE_OUTER, LEFT_EYE_INNER, RIGHT_EYE_INNER, RIGHT_EYE_OUTER = 36, 39, 42, 45
 MOUTH_LEFT, MOUTH_RIGHT = 48, 54
+
+
+def labelled(landmark: int | np.integer[Any]) -> str:
+    """A landmark by the name that files have and the number that pictures show: `left_eye_0 (36)`."""
+    return f"{IBUG68[landmark]} ({landmark})"
+
 
 # MIRROR[i]: the landmark that lies where landmark i is seen in a mirror
 MIRROR: NDArray[np.int64] = np.concatenate(

@@ -385,10 +385,6 @@ class Stored:
         return _file_bytes(self.data.id)
 
     @property
-    def checksummed(self) -> bool:
-        return h5z.FILTER_FLETCHER32 in self.filters
-
-    @property
     def compressed(self) -> bool:
         return h5z.FILTER_DEFLATE in self.filters
 

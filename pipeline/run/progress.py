@@ -28,7 +28,8 @@ class Console:
         out: called with each line of the result (table, plan); None: silent.
         live: draw the progress line; default: when `err` is a terminal.
         lossy: whether results may be lost too; not where they are all that is made.
-        at_once: print the first line of progress at once, where there is no terminal; default: once `LINE_S` is over.
+        at_once: print the first line of progress at once, where there is no terminal; default: once `every_s` is over.
+        every_s: between two lines of progress, where there is no terminal.
 
     A terminal that was closed, a pipe whose reader is gone and a full disk below a redirected output end no run: what
     it says is lost, and what it makes is not.
@@ -41,11 +42,13 @@ class Console:
         live: bool | None = None,
         lossy: bool = True,
         at_once: bool = False,
+        every_s: float = LINE_S,
     ) -> None:
         self._err = err
         self._out = out
         self._lossy = lossy
         self.live = bool(err is not None and err.isatty()) if live is None else live
+        self._every_s = every_s
         self._drawn = 0
         self._last = 0.0
         self._told = float("-inf") if at_once else time.monotonic()
@@ -87,9 +90,9 @@ class Console:
 
     def tell(self, text: str, now: bool = False, every_s: float | None = None) -> None:
         """Replace the progress line; where there is none, print it as a line, at most every so many seconds (by
-        default `LINE_S`)."""
+        default as the console was made)."""
         self.draw(text, now)
-        if not self.live and time.monotonic() - self._told > (LINE_S if every_s is None else every_s):
+        if not self.live and time.monotonic() - self._told > (self._every_s if every_s is None else every_s):
             self._told = time.monotonic()
             self.say(text)
 

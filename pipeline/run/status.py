@@ -191,6 +191,12 @@ class Status:
             lines.append(
                 f"{troubles:,} failed or rejected: see `mimicme status {shlex.quote(self.workspace)} --failed`"
             )
+        if self.to_be_made and not self.running:
+            words = {"pending": "pending", "stale": "out of date"}
+            what = " or ".join(
+                word for state, word in words.items() if any(s.states[state] for s in self.stages)
+            )
+            lines.append(f"Next: `{self.command}` makes what is {what}")
         if self.by_folders:
             lines.append(
                 "told from what the runs wrote down: every folder is as it was then. What was overwritten in "

@@ -15,8 +15,8 @@ import pytest
 import sequence_release as known
 from shared_helpers import mimicme_here
 
-from mimicme.cli import export_command
 from mimicme.commands.export import FORMATS, LANDMARKS, NO_LANDMARKS, SPACES, export, parse_frames
+from mimicme.commands.subcommands.releases import export_command
 from mimicme.pipeline.errors import InputError, ReleaseError, UsageError
 from mimicme.pipeline.formats.image import decode
 from mimicme.pipeline.formats.meshio import glb_bytes, read_mesh

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from shared_helpers import called
 
+from mimicme.commands.template import Finding, verdict
 from mimicme.pipeline.formats.meshio import read_mesh, write_obj
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.landmarks import MIRROR, Landmarks
@@ -42,7 +43,9 @@ def said(found, level):
 def test_a_sound_template_will_do(small_template, tmp_path):
     result = called("template", "check", small_template, "--picture", tmp_path / "points.png")
     assert result.exit_code == 0
-    assert "will do" in result.output and "error" not in result.output
+    assert "error" not in result.output
+    notes = result.output.count("\nnote ")
+    assert notes and f"will do, with {notes} note" in result.output.splitlines()[-1]
     for sentence in (
         "One piece",
         "All 68 landmarks",
@@ -57,6 +60,19 @@ def test_a_sound_template_will_do(small_template, tmp_path):
     picture = np.asarray(Image.open(tmp_path / "points.png"))
     red = (picture == (220, 40, 60)).all(axis=2).sum()
     assert picture.shape[1] > 1500 and red > 500
+
+
+@pytest.mark.parametrize(
+    ("levels", "words"),
+    [
+        ((), "will do"),
+        (("note",), "will do, with 1 note: read it above before a long run"),
+        (("note", "note"), "will do, with 2 notes: read them above before a long run"),
+        (("note", "error"), "will not do as a template: 1 error, 1 note"),
+    ],
+)
+def test_the_last_line_counts_errors_and_notes(levels, words):
+    assert verdict([Finding("ok", "One piece."), *(Finding(level, "...") for level in levels)]) == words
 
 
 def test_51_landmarks_suffice(small_template, tmp_path):
@@ -83,7 +99,7 @@ def test_landmarks_exchanged_between_left_and_right(small_template, tmp_path):
     mesh, points = parts(small_template)
     eyes = points.copy()
     eyes[48], eyes[54] = points[54], points[48]
-    assert "mouth_00 and mouth_06" in said(findings(written(tmp_path, mesh, eyes), 1), "error")
+    assert "mouth_00 (48) and mouth_06 (54)" in said(findings(written(tmp_path, mesh, eyes), 1), "error")
     (tmp_path / "all").mkdir()
     picture = tmp_path / "refused.png"
     found = findings(written(tmp_path / "all", mesh, points[MIRROR]), 1, "--picture", picture)

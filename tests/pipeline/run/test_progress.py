@@ -49,6 +49,15 @@ def test_without_a_terminal_what_has_to_be_told_at_once_is(at_once: bool) -> Non
     assert err.getvalue() == "0/3 sequences\n" * at_once
 
 
+def test_without_a_terminal_lines_come_as_often_as_the_console_was_made_for() -> None:
+    for every_s, lines in ((-1.0, 3), (60.0, 0)):
+        err = io.StringIO()
+        console = Console(err, every_s=every_s)
+        for done in range(3):
+            console.tell(f"{done}/3 sequences")
+        assert len(err.getvalue().splitlines()) == lines
+
+
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 

@@ -157,7 +157,10 @@ def test_what_a_stage_that_is_off_has_not_handed_on_is_no_work_of_its_own(make, 
     status = read_status(Workspace.open(workspace.root, sets=off, environ={}), stages)
     assert {s.stage: s.states["pending"] for s in status.stages}["learn"] > 0
     assert [line.split()[2:] for line in status.lines() if line.startswith("learn")] == [["-"] * 7]
+    assert status.lines()[-1].startswith(f"Next: `mimicme run {workspace.root}")
     go(workspace, fake, stages, sets=off)
+    made = read_status(Workspace.open(workspace.root, sets=off, environ={}), stages)
+    assert not any(line.startswith("Next") for line in made.lines())
     again = go(workspace, fake, stages, sets=off)
     assert again.stages["learn"].skipped > 0
     assert [line.split()[2:-2] for line in again.out.splitlines() if line.startswith("learn")] == [["-"] * 6]
