@@ -85,10 +85,10 @@ _BARE_HALF_MM: dict[int, tuple[float, float, float]] = {
     66: (0.0, -0.7, -0.5),
     67: (-5.0, -0.6, -1.5),
 }
-# A template's offset counts in full up to the first of these from the default (mm), not at all from the second; the other
-# two where definitions differ most: brows, and the wings of the nose, in their crease or at the nostril's rim.  The
-# embedded template has its wings 6.2 mm from the default: four fifths of that count.  Counted whole, noses of one five
-# of `synth --maker people` gained 0.1 mm, those of three others and james lost as much.
+# A template's offset counts in full up to the first of these from the default (mm), not at all from the second; the
+# other two where definitions differ most: brows, and the wings of the nose, in their crease or at the nostril's rim.
+# The embedded template has its wings 6.2 mm from the default: four fifths of that count.  Counted whole, noses of five
+# people of `synth --maker people` gained 0.1 mm, those of three others and james lost as much or more.
 _PLAUSIBLE_MM, _FAR_MM = (3.0, 6.0), (5.1, 10.2)
 # The same for half the difference between an offset and its mirror image.
 _EVEN_MM, _UNEVEN_MM = 0.75, 1.5
