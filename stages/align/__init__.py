@@ -214,7 +214,7 @@ def _note(
 
 STAGE = Stage(
     name="align",
-    version=5,
+    version=6,
     settings=AlignSettings,
     needs=("ingest", "landmarks"),
     compute=compute,
