@@ -42,13 +42,15 @@ DOUBTFUL_COST = 0.2
 # Robust cost above which the face may have other proportions than the template's: two persons mostly give less.  Below
 # it a similarity is enough, and an added freedom would only follow noise and expression.
 PROPORTIONS_COST = 0.1
-# How much of that cost is left at most where other proportions are what it came from.  Of synth's 13 people the two
-# whose cost is over 0.1 keep 0.15 to 0.5 of it; swapped sides, another order, shifted points and noise keep 0.8 to 1.
-PROPORTIONS_KEEP = 0.6
-# Height and depth of a face against its width, as multiples of the template's.  The facial index (nasion to chin over
-# the width of the cheekbones) of adults is 0.88 with a standard deviation of 0.06 and, of small children, 0.7 to 0.8
-# (Farkas 1994): 0.75 to 1.25 of an average template.  The bounds leave room for a template that is itself unusual.
-STRETCHES = (0.55, 1.7)
+# How much of that cost is left at most where other proportions are what it came from.  The two people of five of
+# `synth --seed 5511` whose cost is over 0.1 keep 0.1 to 0.35 of it, up to 0.75 with 40 % wrong points beside; swapped
+# sides, another order, shifted parts and wrong points of faces of the usual proportions keep 0.85 to 1.
+PROPORTIONS_KEEP = 0.75
+# Height and depth of a face against its width, as multiples of the template's.  The face's height (nasion to chin) over
+# the width of the cheekbones is 0.85 to 0.9 in adults, within a tenth or so, and about 0.75 in small children: 0.75 to
+# 1.25 of an average template.  The bounds leave room for a template that is itself unusual; points without any depth
+# are no flat face.
+HEIGHTS, DEPTHS = (0.55, 1.7), (0.7, 1.45)
 STRETCH_SD = 0.25  # of the logarithm: what a few points that do not tell height from depth fall back on
 _STARTS = tuple((h, d) for h in (0.6, 0.8, 1.0, 1.25, 1.5) for d in (0.75, 1.0, 1.35))
 ON_SCAN_MM = 3.0  # points this near to the scan (median) are places of it, whatever their order
@@ -170,7 +172,8 @@ def _fit_stretch(x: Floats, near: Floats, w: Floats) -> Floats:
     a, b = x - w @ x / w.sum(), near - w @ near / w.sum()
     own = w @ (a * a) + STRETCH_SD**-2
     sizes = np.maximum(w @ (a * b) + STRETCH_SD**-2, 1e-9) / own
-    return np.array([1.0, *np.clip(sizes[1:] / sizes[0], *STRETCHES)])
+    _, height, depth = sizes / sizes[0]
+    return np.array([1.0, np.clip(height, *HEIGHTS), np.clip(depth, *DEPTHS)])
 
 
 def _lengths(vectors: Floats) -> Floats:
