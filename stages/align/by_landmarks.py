@@ -114,7 +114,7 @@ def fit_landmarks(template: Floats, points: Floats, confidence: Floats | None = 
     full = np.full((N_LANDMARKS, 3), np.nan)
     full[where] = offset
     ok &= ~_neighbour_outliers(full)[where]
-    scale = np.cbrt(np.prod(fit.stretch) / np.linalg.det(fit.similarity[:3, :3]))
+    scale = np.cbrt(np.prod(fit.stretch)) / np.cbrt(np.linalg.det(fit.similarity[:3, :3]))
     if ok.sum() >= 3:
         w = prior * ok * np.maximum(1 - (r / (CUT * spread)) ** 2, 0) ** 2
         w = w if np.count_nonzero(w) >= 3 else ok.astype(float)
