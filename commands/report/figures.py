@@ -19,9 +19,10 @@ HIGHER_IS_BETTER = frozenset({
     "skin_share", "texture_contrast", "texture_sharpness", "under_1mm",
 })  # fmt: skip
 DESCRIBES = frozenset({
-    "align_scale", "amount", "covered_share", "drift_before", "gain_blue", "gain_green", "gain_red", "landmarks_found",
-    "motion", "mouth_asymmetry", "mouth_opening", "neutral_cost", "removed_triangles", "scan_triangles",
-    "scan_vertices", "slid", "template_distance", *(f"light_{k}" for k in range(9)),
+    "align_depth", "align_height", "align_scale", "amount", "covered_share", "drift_before", "gain_blue",
+    "gain_green", "gain_red", "landmarks_found", "motion", "mouth_asymmetry", "mouth_opening", "neutral_cost",
+    "removed_triangles", "scan_triangles", "scan_vertices", "slid", "template_distance",
+    *(f"light_{k}" for k in range(9)),
 })  # fmt: skip
 """Neither is better: they say what a frame is like."""
 

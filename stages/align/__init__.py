@@ -5,9 +5,10 @@ Writes  pose (F, 4, 4) f8, canonical -> scan, rigid; landmark_ok (F, 68) bool, t
         quality/align_landmark_residual (F,) f4: mean distance of the trusted points of eyes, brows and nose
         to the template's, mm; quality/align_surface_residual (F,) f4: median distance of the
         template's upper face to the scan, mm; quality/neutral_cost (F,) f4: what the neutral is chosen by (calm.py);
-        quality/align_scale (F,) f4: size of the face as a multiple of
-        the template's (never applied); attrs up, up_decision, size_decision where landmarks that were found say
-        otherwise than ingest assumed without any.
+        quality/align_scale (F,) f4: size of the face as a multiple of the template's; quality/align_height,
+        align_depth (F,) f4: its height and depth against its width, as multiples of the template's (none of them is
+        applied); attrs up, up_decision, size_decision where landmarks that were found say otherwise than ingest
+        assumed without any.
 Fails   a frame with `too-few-landmarks`, `landmarks-mirrored`, `landmark-scale`, `landmarks-misfit`, or
         `numerical-failure`: its numbers broke the computation.
 
@@ -19,9 +20,10 @@ and jaw are left out of the figure, for they move.
    agree with, each measured against how much faces differ there (`SPREAD_MM`), is the start (Fischler &
    Bolles 1981).
 2. Iteratively re-weighted least squares with Tukey's biweight, for the similarity: its scale tells a wrong
-   unit, and keeps a child's face from looking like wrong landmarks.  Landmarks that disagree with it, or
-   with their neighbours, are not trusted.  The pose is the rigid fit of the trusted ones: a person is never
-   rescaled.
+   unit, and keeps a child's face from looking like wrong landmarks.  Where it fits badly, the same is tried with
+   height and depth of the face free against its width, within bounds: that a face is short or long is no reason
+   to distrust its landmarks.  Landmarks that disagree with the better of both, or with their neighbours, are not
+   trusted.  The pose is the rigid fit of the trusted ones: a person is never rescaled.
 3. Where landmarks are few, robust point-to-plane ICP (Chen & Medioni 1992) of the template's upper face - forehead,
    brows, nose, no eyelids, nothing of the jaw - with the landmarks kept; undone when it does not bring the surfaces
    closer.  Where there are many it would harm: a generic template is another person, and the surfaces of two people
@@ -59,13 +61,15 @@ if TYPE_CHECKING:
 
 
 class Aligned(NamedTuple):
-    """One frame: pose (4, 4), trusted (68,), the three quality figures, whether the surface moved it."""
+    """One frame: pose (4, 4), trusted (68,), quality figures, `stretch` (3,) as of `LandmarkFit`, whether the surface
+    moved it."""
 
     pose: Floats
     trusted: Bools
     landmark_residual: float
     surface_residual: float
     scale: float
+    stretch: Floats
     refined: bool
 
 
@@ -101,7 +105,7 @@ def align(
         pose, after, refined = fit.pose, surface_residual(fit.pose, face, surface), False
     shown = shown_landmarks(fit.trusted)
     residual = np.linalg.norm(transform(pose, template_marks[shown]) - points[shown], axis=1).mean()
-    return Aligned(pose, fit.trusted, float(residual), after, fit.scale, refined)
+    return Aligned(pose, fit.trusted, float(residual), after, fit.scale, fit.stretch, refined)
 
 
 def _spans(points: Floats) -> bool:
@@ -154,6 +158,7 @@ def compute(task: Task[AlignSettings], out: CheckpointWriter) -> None:
                 found.landmark_residual,
                 found.surface_residual,
                 found.scale,
+                found.stretch,
                 calm.cost,
                 calm.sentence(int(landmarks.numbers[row])),
             )
@@ -214,7 +219,7 @@ def _note(
 
 STAGE = Stage(
     name="align",
-    version=5,
+    version=6,
     settings=AlignSettings,
     needs=("ingest", "landmarks"),
     compute=compute,

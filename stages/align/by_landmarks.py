@@ -39,6 +39,20 @@ STABLE = np.array([27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 39, 42, 45])
 CUT = 3.0  # spreads beyond which a landmark counts as wrong
 # Robust cost above which left and right are tried exchanged, even where the fit may pass: two persons give up to 0.1.
 DOUBTFUL_COST = 0.2
+# Robust cost above which the face may have other proportions than the template's: two persons mostly give less.  Below
+# it a similarity is enough, and an added freedom would only follow noise and expression.
+PROPORTIONS_COST = 0.1
+# How much of that cost is left at most where other proportions are what it came from.  The two people of five of
+# `synth --seed 5511` whose cost is over 0.1 keep 0.1 to 0.35 of it, up to 0.75 with 40 % wrong points beside; swapped
+# sides, another order, shifted parts and wrong points of faces of the usual proportions keep 0.85 to 1.
+PROPORTIONS_KEEP = 0.75
+# Height and depth of a face against its width, as multiples of the template's.  The face's height (nasion to chin) over
+# the width of the cheekbones is 0.85 to 0.9 in adults, within a tenth or so, and about 0.75 in small children: 0.75 to
+# 1.25 of an average template.  The bounds leave room for a template that is itself unusual; points without any depth
+# are no flat face.
+HEIGHTS, DEPTHS = (0.55, 1.7), (0.7, 1.45)
+STRETCH_SD = 0.25  # of the logarithm: what a few points that do not tell height from depth fall back on
+_STARTS = tuple((h, d) for h in (0.6, 0.8, 1.0, 1.25, 1.5) for d in (0.75, 1.0, 1.35))
 ON_SCAN_MM = 3.0  # points this near to the scan (median) are places of it, whatever their order
 _TRIPLES = 600
 _ROUNDS = 30
@@ -63,6 +77,8 @@ class LandmarkFit(NamedTuple):
         residuals: (68,) mm of the rigid fit, NaN where absent.
         scale: size of the face relative to the template's.
         cost: mean robust cost of the similarity, 0 (all agree) to 1 (none does).
+        stretch: (3,) width (1), height and depth of the face against the template's, at the same width; 1 but where
+            the template's own proportions fit badly and others well.
     """
 
     pose: Floats
@@ -70,6 +86,7 @@ class LandmarkFit(NamedTuple):
     residuals: Floats
     scale: float
     cost: float
+    stretch: Floats
 
 
 def fit_landmarks(template: Floats, points: Floats, confidence: Floats | None = None) -> LandmarkFit:
@@ -77,7 +94,7 @@ def fit_landmarks(template: Floats, points: Floats, confidence: Floats | None = 
     given.
 
     Deterministic.  Fits scale too, measured in the template's own size, so that any unit gives the same
-    trust.
+    trust; and height and depth of the face against its width, where a similarity alone fits badly and these well.
     """
     given = np.isfinite(points).all(axis=1) & np.isfinite(template).all(axis=1)
     where = np.flatnonzero(given)
@@ -85,35 +102,82 @@ def fit_landmarks(template: Floats, points: Floats, confidence: Floats | None = 
     prior = 1.0 / spread**2
     if confidence is not None:
         prior = prior * np.clip(confidence[where], 0.05, 1)
-    similarity = _consensus(x, y, spread, prior)
-    for _ in range(_ROUNDS):
-        r = np.linalg.norm(transform(similarity, y) - x, axis=1)
-        w = prior * np.maximum(1 - (r / (CUT * spread)) ** 2, 0) ** 2
-        if np.count_nonzero(w) < 3:
-            break
-        new = _fit_similarity(y, x, w)
-        moved = np.abs(new - similarity).max()
-        similarity = new
-        if moved < 1e-9:
-            break
-    offset = transform(similarity, y) - x  # in the template's size
+    fit = _robust(x, y, spread, prior, np.ones(3))
+    if fit.cost > PROPORTIONS_COST:
+        other = _proportioned(x, y, spread, prior)
+        if other.cost < PROPORTIONS_KEEP * fit.cost:
+            fit = other
+    shaped = x * fit.stretch
+    offset = transform(fit.similarity, y) - shaped  # in the template's size
     r = np.linalg.norm(offset, axis=1)
-    cost = float(np.average(np.minimum((r / (CUT * spread)) ** 2, 1), weights=prior))
     ok = r < CUT * spread
     full = np.full((N_LANDMARKS, 3), np.nan)
     full[where] = offset
     ok &= ~_neighbour_outliers(full)[where]
-    scale = 1 / np.cbrt(np.linalg.det(similarity[:3, :3]))
+    scale = np.cbrt(np.prod(fit.stretch)) / np.cbrt(np.linalg.det(fit.similarity[:3, :3]))
     if ok.sum() >= 3:
         w = prior * ok * np.maximum(1 - (r / (CUT * spread)) ** 2, 0) ** 2
-        pose = fit_rigid(x, y, w if np.count_nonzero(w) >= 3 else ok.astype(float))
+        w = w if np.count_nonzero(w) >= 3 else ok.astype(float)
+        pose = fit_rigid(shaped, y, w)
+        # the turn is that of the head's own proportions; the template itself keeps its shape, middle on middle
+        pose[:3, 3] += pose[:3, :3] @ (w @ (shaped - x)) / w.sum()
     else:
         pose = np.eye(4)
     trusted = np.zeros(N_LANDMARKS, bool)
     trusted[where[ok]] = True
     residuals = np.full(N_LANDMARKS, np.nan)
     residuals[where] = np.linalg.norm(transform(pose, x) - y, axis=1)
-    return LandmarkFit(pose, trusted, residuals, float(scale), cost)
+    return LandmarkFit(pose, trusted, residuals, float(scale), fit.cost, fit.stretch)
+
+
+class _Fit(NamedTuple):
+    """`similarity` (4, 4) takes landmarks of a scan to the template's times `stretch` (3,); see `LandmarkFit.cost`."""
+
+    similarity: Floats
+    stretch: Floats
+    cost: float
+
+
+def _robust(x: Floats, y: Floats, spread: Floats, prior: Floats, stretch: Floats, free: bool = False) -> _Fit:
+    """Consensus and iteratively re-weighted least squares, `y` (k, 3) of a scan onto `x` (k, 3) times `stretch`, which
+    is fitted too where it is `free`."""
+    similarity = _consensus(x * stretch, y, spread, prior)
+    for _ in range(_ROUNDS):
+        near = transform(similarity, y)
+        w = prior * np.maximum(1 - (_lengths(near - x * stretch) / (CUT * spread)) ** 2, 0) ** 2
+        if np.count_nonzero(w) < 3:
+            break
+        before = similarity, stretch
+        if free:
+            stretch = _fit_stretch(x, near, w)
+        similarity = _fit_similarity(y, x * stretch, w)
+        if max(np.abs(similarity - before[0]).max(), np.abs(stretch - before[1]).max()) < 1e-9:
+            break
+    r = _lengths(transform(similarity, y) - x * stretch)
+    return _Fit(
+        similarity, stretch, float(np.average(np.minimum((r / (CUT * spread)) ** 2, 1), weights=prior))
+    )
+
+
+def _proportioned(x: Floats, y: Floats, spread: Floats, prior: Floats) -> _Fit:
+    """The best of `_robust` with height and depth of the face free, from several proportions to start with: where
+    points seem wrong only because the face is short or long, no single start has all of them."""
+    starts = [_robust(x, y, spread, prior, np.array([1.0, *start]), free=True) for start in _STARTS]
+    return min(starts, key=lambda fit: fit.cost)
+
+
+def _fit_stretch(x: Floats, near: Floats, w: Floats) -> Floats:
+    """(3,) stretch of width (always 1), height and depth of `x` (k, 3) that comes closest to `near` (k, 3), which lies
+    as `x` does: a regression for each axis, with a prior at the template's own (`STRETCH_SD`)."""
+    a, b = x - w @ x / w.sum(), near - w @ near / w.sum()
+    own = w @ (a * a) + STRETCH_SD**-2
+    sizes = np.maximum(w @ (a * b) + STRETCH_SD**-2, 1e-9) / own
+    _, height, depth = sizes / sizes[0]
+    return np.array([1.0, np.clip(height, *HEIGHTS), np.clip(depth, *DEPTHS)])
+
+
+def _lengths(vectors: Floats) -> Floats:
+    return np.asarray(np.linalg.norm(vectors, axis=1))
 
 
 def _fit_similarity(source: Floats, target: Floats, weights: Floats) -> Floats:

@@ -5,7 +5,8 @@ refined      (F,) bool: whether the surface made the pose better
 attrs        up, up_decision: where the head turned out to lie otherwise than ingest, without landmarks, assumed;
              size_decision: what is unusual about the size that found landmarks show
              neutral_cost, neutral_reason: of the most neutral frame (calm.py), absent where every frame is rejected
-quality/align_landmark_residual, align_surface_residual (F,) f4 mm; align_scale (F,) f4; neutral_cost (F,) f4 mm
+quality/align_landmark_residual, align_surface_residual (F,) f4 mm; neutral_cost (F,) f4 mm;
+align_scale, align_height, align_depth (F,) f4
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ class AlignCheckpoint(Checkpoint):
             "neutral_cost": "how far from neutral the frame seems: its landmarks' deviation, over what the scan shows "
             "and their confidence",
             "align_scale": "size of the face as a multiple of the template's, by the landmarks; never applied",
+            "align_height": "height over width of the face as a multiple of the template's, by the landmarks; 1 where "
+            "no other fits far better",
+            "align_depth": "depth over width of the face as a multiple of the template's, likewise",
         }
     )
 
@@ -108,6 +112,7 @@ class AlignWriter:
         self._landmark_residual = out.figure("align_landmark_residual", "mm")
         self._surface_residual = out.figure("align_surface_residual", "mm")
         self._scale = out.figure("align_scale", "1")
+        self._height, self._depth = out.figure("align_height", "1"), out.figure("align_depth", "1")
         self._neutral_cost = out.figure("neutral_cost", "mm")
         self._calmest: tuple[float, str] = np.inf, ""
         self._refined = np.zeros(len(out.statuses), bool)
@@ -121,14 +126,16 @@ class AlignWriter:
         landmark_residual_mm: float,
         surface_residual_mm: float,
         scale: float,
+        stretch: Floats,
         neutral_cost: float,
         neutral_reason: str,
     ) -> None:
-        """Write one frame; see the module."""
+        """Write one frame; see the module; `stretch` (3,) of width, height and depth."""
         self._pose[row], self._trusted[row], self._refined[row] = pose, trusted, refined
         self._landmark_residual[row] = landmark_residual_mm
         self._surface_residual[row] = surface_residual_mm
         self._scale[row] = scale
+        _, self._height[row], self._depth[row] = stretch
         self._neutral_cost[row] = neutral_cost
         self._calmest = min(self._calmest, (neutral_cost, neutral_reason))
 

@@ -22,7 +22,7 @@ from mimicme.pipeline.stage import Task
 from mimicme.pipeline.template import Template, save_prepared
 from mimicme.stages import align as stage
 from mimicme.stages.align import align, on_surface
-from mimicme.stages.align.by_landmarks import fit_landmarks
+from mimicme.stages.align.by_landmarks import DOUBTFUL_COST, fit_landmarks
 from mimicme.stages.align.on_surface import upper_face
 from mimicme.stages.align.settings import AlignSettings
 from mimicme.stages.ingest.checkpoint import Assumed
@@ -131,6 +131,54 @@ def test_a_smaller_person_keeps_size_and_trust():
     assert fit.trusted.all()
     assert fit.scale == pytest.approx(0.82)
     assert np.linalg.norm(fit.pose[:3, 0]) == pytest.approx(1)
+
+
+SHORT, LONG, FLAT = (1.0, 0.62, 0.85), (1.0, 1.5, 1.15), (1.0, 0.7, 0.8)
+
+
+@pytest.mark.parametrize("shape", [SHORT, LONG, FLAT])
+@pytest.mark.parametrize("person", [marks, james])
+def test_a_short_or_long_face_is_no_contradiction(person, shape):
+    """A child's face, or a long one: its right points are trusted, and its head is not turned."""
+    truth = motion(3, turn_deg=60)
+    points = 0.9 * person() * shape
+    fit = fit_landmarks(marks(), transform(truth, points))
+    assert fit.trusted.mean() > 0.95
+    assert fit.cost < DOUBTFUL_COST
+    assert fit.stretch == pytest.approx(shape, rel=0.12)
+    upright = fit_landmarks(marks(), person()).pose
+    assert apart(fit.pose, truth @ upright)[0] < 3
+    found = align(marks(), upper_face(template(), 500), points, None, Surface(points, TRIANGLES), SETTINGS)
+    assert found.trusted.mean() > 0.95
+
+
+TRIANGLES = np.arange(66).reshape(22, 3)
+
+
+def test_proportions_are_the_templates_where_a_similarity_is_enough():
+    assert (fit_landmarks(marks(), james()).stretch == 1).all()
+    assert (fit_landmarks(marks(), 0.8 * marks()).stretch == 1).all()
+
+
+@pytest.mark.parametrize("shape", [SHORT, LONG])
+def test_wrong_points_of_a_short_or_long_face_are_still_found(shape):
+    rng = np.random.default_rng(3)
+    for _ in range(4):
+        points = james() * shape
+        wrong = rng.choice(68, 10, replace=False)
+        off = rng.normal(size=(10, 3))
+        points[wrong] += 30 * off / np.linalg.norm(off, axis=1, keepdims=True)
+        fit = fit_landmarks(marks(), points)
+        assert fit.trusted[wrong].mean() < 0.25
+        assert np.delete(fit.trusted, wrong).mean() > 0.85
+    assert rejection((james() * shape)[MIRROR]).reason == "landmarks-mirrored"
+    assert rejection(james() * shape * [-1, 1, 1]).reason == "landmarks-mirrored"
+    assert rejection((james() * shape)[rng.permutation(68)]).reason in ("landmarks-misfit", "landmark-scale")
+
+
+@pytest.mark.parametrize("by", [2, 3, 5])
+def test_an_order_that_has_slipped_is_no_other_face(by):
+    assert rejection(np.roll(james(), by, axis=0)).reason == "landmarks-misfit"
 
 
 def test_five_points_are_enough():

@@ -165,7 +165,7 @@ def test_what_align_wrote_is_read(tmp_path: Path) -> None:
     with writing(tmp_path / "a.h5", stage="align", item="S/q", made_by={}) as out:
         out.frames([3, 7])
         writer = AlignWriter(out)
-        writer.frame(1, pose, trusted, True, 2.5, 0.25, 1.1, 3.5, "frame 7: calm")
+        writer.frame(1, pose, trusted, True, 2.5, 0.25, 1.1, np.array([1, 0.7, 1.2]), 3.5, "frame 7: calm")
         writer.close(TurnedOut("-x", "-x is up: ...", "unusual size: ..."))
     with AlignCheckpoint(tmp_path / "a.h5") as made:
         assert np.array_equal(made.pose(1), pose) and np.isnan(made.pose(0)).all()
@@ -177,6 +177,8 @@ def test_what_align_wrote_is_read(tmp_path: Path) -> None:
             "size_decision": "unusual size: ...",
         }
         assert made.quality["align_scale"].values[1] == np.float32(1.1)
+        assert made.quality["align_height"].values[1] == np.float32(0.7)
+        assert made.quality["align_depth"].values[1] == np.float32(1.2)
         assert made.quality["align_surface_residual"].unit == "mm"
 
 
@@ -188,7 +190,16 @@ def test_the_most_neutral_frame_is_told_and_none_of_a_rejected_sequence(tmp_path
             writer = AlignWriter(out)
             for row, cost in enumerate(costs):
                 writer.frame(
-                    row, np.eye(4), np.ones(68, bool), True, 1.0, 1.0, 1.0, cost, f"frame {row + 5}: calm"
+                    row,
+                    np.eye(4),
+                    np.ones(68, bool),
+                    True,
+                    1.0,
+                    1.0,
+                    1.0,
+                    np.ones(3),
+                    cost,
+                    f"frame {row + 5}: calm",
                 )
             writer.close(TurnedOut())
     assert most_neutral(calm) == (2.0, "frame 6: calm")
