@@ -184,7 +184,12 @@ class Located:
 
 
 class Detector(Protocol):
-    """Whatever finds landmarks on a scan by itself.  The landmarks stage asks it about what no file gives."""
+    """Whatever finds landmarks on a scan by itself.  The landmarks stage asks it about what no file gives.
+
+    It may have a method `texels_too_many(scan, size)` as well, of the scan and its image's (height, width) px: by what
+    whole factor coarser an image will do, 1 for as it is.  A JPEG is then decoded coarser, never by more than that,
+    which is faster; without the method `detect` gets every image as it is.
+    """
 
     name: str
 

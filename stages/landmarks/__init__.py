@@ -262,20 +262,32 @@ class Finder:
         self, scan: Mesh, image: NDArray[np.uint8] | None, near: Floats | None
     ) -> Located | None:
         """Landmarks of a scan whose colours show no face: by its vertices' colours, where an image was looked at, then
-        by its surface alone; None where that shows none either, or where it has no colours."""
+        by its surface alone; None where that shows none either, or where it has no colours.
+
+        Raises:
+            FrameRejected: `mouth-hidden`, as the vertices' colours show.
+        """
         found = None
         if scan.colors is not None and image is not None:
-            found = self._found(scan, None, near)
+            found = self._found(scan, None, near, hides="mouth-hidden")
         if found is None and (scan.colors is not None or image is not None):
             found = self._found(replace(scan, colors=None), None, near)
         return found
 
-    def _found(self, scan: Mesh, image: NDArray[np.uint8] | None, near: Floats | None) -> Located | None:
-        """Landmarks; None where there is no face: an image that is another's, or upside down, hides it."""
+    def _found(
+        self, scan: Mesh, image: NDArray[np.uint8] | None, near: Floats | None, hides: str = ""
+    ) -> Located | None:
+        """Landmarks; None where there is no face: an image that is another's, or upside down, hides it.
+
+        Args:
+            hides: a reason for which the frame is rejected all the same.
+        """
         assert self._detector is not None
         try:
             return self._detector.detect(scan, image, near)
-        except FrameRejected:
+        except FrameRejected as error:
+            if error.reason == hides:
+                raise
             return None
 
     def _refuse_upside_down(self, scan: Mesh, image: NDArray[np.uint8] | None, bare: Located) -> None:

@@ -56,9 +56,8 @@ MOST_HALVES = 2  # of views of what may be half a face that are completed where 
 SNAP_MM = 8.0  # a point further from the scan lies over a hole
 BOUNDARY_MM = 4.0  # a point that no ray meets, but the scan reaches: a lid beside the hole of an eye
 SPREAD_MM = 6.0  # views that disagree by more know nothing
-RELIEF_SHOWS = (
-    0.5  # evidence with which relief or the lips' borders have a point that the views disagree about
-)
+# Evidence with which relief or the lips' borders have a point that the views disagree about.
+RELIEF_SHOWS = 0.5
 # Views move on to the consensus' pose until it turns by less, at most so often.  On a face of `synth` that is looked at
 # from 10 degrees aside, the pose turns by 9 degrees more in the second round and 10 back in the third.  With 2 degrees
 # for heads that were searched for, a coarse scan (of the tests) lay 0.8 degrees and its points 0.5 mm beside where they

@@ -1,8 +1,11 @@
 """A mouth that something worn, or held before the face, hides: a mask, a scarf, a glove.
 
-The networks draw a mouth on it all the same, or points that lie elsewhere in each view.  Its colour tells: what lies
-where the mouth should be, beside it and above it is all unlike the skin between the eyes, and all alike.  Around an
-open mouth there is skin; in a beard there are lips, and hair is uneven.
+The networks draw a mouth on it all the same, or points that lie elsewhere in each view.  Its colour and its shape tell:
+what lies where the mouth should be, beside it and above it is all unlike the skin between the eyes, below them and on
+the forehead, and all alike; and between nose and chin there is no furrow, as lips have one between them.
+
+A frame is refused only where all of that is so.  What is painted, lit or grown over a mouth leaves the lips' relief;
+glasses, hair or a bar where skin should be leave no two references that agree, or one that the mouth is like.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Bools, Floats
@@ -30,8 +34,10 @@ class Box(NamedTuple):
     high: tuple[float, float]
 
 
-# Between the eyes, where masks, beards, brows and most hair end.
-SKIN = Box((0.0, 0.18), (0.85, 1.3))
+# Where skin shows above masks and beards, unless glasses, hair or a cap lie there: between the eyes, right below them,
+# on the forehead.
+REFERENCES = (Box((0.0, 0.18), (0.85, 1.3)), Box((0.55, 0.95), (0.72, 0.88)), Box((0.0, 0.5), (1.4, 1.7)))
+AGREE = 2  # so many of them have to
 MOUTH, BESIDE, ABOVE = (
     Box((0.0, 0.5), (-0.85, -0.15)),
     Box((0.55, 0.78), (-0.75, -0.2)),
@@ -40,11 +46,17 @@ MOUTH, BESIDE, ABOVE = (
 LEAST_PIXELS, LEAST_SEEN = 40, 0.5
 DARK = 12.0  # added to each channel, of 255: the hue of black is noise
 UNLIKE = 0.05
-"""A colour is not skin's when its share of red or green differs from the median of `SKIN` by more.  By what masks are:
-white, black and light blue ones differ by 0.08 and more from any skin, shadow and blush by 0.03 at most."""
+"""A colour is not skin's when its share of red or green differs by more from the median of every reference, and two
+references agree when theirs differ by less.  By what masks are: white, black and light blue ones differ by 0.08 and
+more from any skin, shadow and blush by 0.03 at most."""
 MOST_UNEVEN = 0.25
 """Spread of the logarithm of brightness, between its quartiles, over what is one thing and no hair."""
 HIDDEN = 0.8  # share of each box that is unlike skin
+# The relief of lips: amid the mouth, at these heights, depth that is smoothed over 1 mm lies behind the mean of what is
+# so far above and below it.  The furrow is 2.4 mm deep and more of shut mouths of four people of `synth`, -0.1 to 0.04
+# of shells over nose and mouth of three.
+AMID = Box((0.0, 0.22), (-0.75, -0.25))
+FURROW_MM, BESIDE_MM, SMOOTH_MM = 0.7, 5.0, 1.0
 
 
 def refuse_hidden(scene: Scene, points: Floats, pose: Floats | None) -> None:
@@ -60,7 +72,7 @@ def refuse_hidden(scene: Scene, points: Floats, pose: Floats | None) -> None:
         return
     raise FrameRejected(
         "mouth-hidden",
-        "where the mouth should be, and around it, the scan shows nothing of the colour of skin",
+        "where the mouth should be, and around it, the scan shows nothing of the colour of skin, and no lips",
         expected="a mouth without a mask or a scarf before it",
         todo="Look at the scan; capture the frame again without what hides the mouth. If the mouth does show, put a "
         "landmark file beside the frame.",
@@ -88,7 +100,13 @@ def mouth_hidden(scene: Scene, points: Floats, pose: Floats) -> bool:
     y, x = np.mgrid[: size[0], : size[1]] + 0.5
     aside = np.abs(x - size[1] / 2) / PIXELS_PER_MM / length
     high = (size[0] / 2 - y) / PIXELS_PER_MM / length + 0.25
-    return hidden(picture, ~np.isnan(depth), aside, high)
+    return hidden(picture, scene.coloured(camera), aside, high) and not lips_stand_out(depth, aside, high)
+
+
+def _inside(box: Box, aside: Floats, high: Floats) -> Bools:
+    return np.asarray(
+        (aside >= box.aside[0]) & (aside < box.aside[1]) & (high >= box.high[0]) & (high < box.high[1])
+    )
 
 
 def hidden(picture: NDArray[np.float32], seen: Bools, aside: Floats, high: Floats) -> bool:
@@ -96,25 +114,47 @@ def hidden(picture: NDArray[np.float32], seen: Bools, aside: Floats, high: Float
     be.
 
     Args:
-        seen: (height, width) where it shows the scan; aside, high: (height, width) as in `Box`.
+        seen: (height, width) where it shows the scan in colours of its own; aside, high: (height, width) as in `Box`.
     """
-
-    def inside(box: Box) -> Bools:
-        return np.asarray(
-            (aside >= box.aside[0]) & (aside < box.aside[1]) & (high >= box.high[0]) & (high < box.high[1])
-        )
-
-    skin = inside(SKIN) & seen
-    if skin.sum() < LEAST_PIXELS:
-        return False
     colours = picture.astype(np.float64) + DARK
     total = colours.sum(axis=2)
     hue = colours[..., :2] / total[..., None]
-    unlike = np.abs(hue - np.median(hue[skin], axis=0)).max(axis=2) > UNLIKE
+    skins = [np.asarray(np.median(hue[there], axis=0)) for there in _references(seen, aside, high)]
+    apart = [[float(np.abs(one - other).max()) for other in skins] for one in skins]
+    if not any(sum(distance < UNLIKE for distance in distances) >= AGREE for distances in apart):
+        return False
+    unlike = np.min([np.abs(hue - skin).max(axis=2) for skin in skins], axis=0) > UNLIKE
     for box in (MOUTH, BESIDE, ABOVE):
-        part = inside(box)
+        part = _inside(box, aside, high)
         there = part & seen
         if there.sum() < max(LEAST_PIXELS, LEAST_SEEN * part.sum()) or unlike[there].mean() < HIDDEN:
             return False
-    low, upper = np.percentile(np.log(total[inside(MOUTH) & seen]), (25, 75))
+    low, upper = np.percentile(np.log(total[_inside(MOUTH, aside, high) & seen]), (25, 75))
     return bool(upper - low < MOST_UNEVEN)
+
+
+def _references(seen: Bools, aside: Floats, high: Floats) -> list[Bools]:
+    """(height, width) of each of `REFERENCES` what is seen, where it is enough."""
+    parts = [_inside(box, aside, high) & seen for box in REFERENCES]
+    return [part for part in parts if part.sum() >= LEAST_PIXELS]
+
+
+def lips_stand_out(depth: NDArray[np.float32], aside: Floats, high: Floats) -> bool:
+    """Whether depth (height, width), mm towards the camera, NaN where nothing is seen, has a furrow across the middle
+    of where the mouth should be.
+
+    Args:
+        aside, high: (height, width) as in `Box`.
+    """
+    amid = (aside[0] >= AMID.aside[0]) & (aside[0] < AMID.aside[1])
+    across = depth[:, amid]
+    there = np.flatnonzero(np.isfinite(across).any(axis=1))
+    if not len(there):
+        return False
+    rows = np.arange(len(depth))
+    profile = np.interp(rows, there, np.nanmedian(across[there], axis=1))
+    profile = scipy.ndimage.gaussian_filter1d(profile, SMOOTH_MM * PIXELS_PER_MM, mode="nearest")
+    beside = round(BESIDE_MM * PIXELS_PER_MM)
+    above, below = (profile[np.clip(rows + k, 0, len(rows) - 1)] for k in (-beside, beside))
+    at_mouth = (high[:, 0] >= AMID.high[0]) & (high[:, 0] < AMID.high[1])
+    return bool(((above + below) / 2 - profile)[at_mouth].max(initial=-np.inf) > FURROW_MM)

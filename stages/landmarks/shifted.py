@@ -24,23 +24,38 @@ that are placed to a millimetre lie 0.3 to 0.5 mm off; those of a still head lie
 """
 
 
+STEADY = 0.25
+"""Spread of the distances to their own scans, between the quartiles and as a share of their median, below which a head
+moves evenly: points that all lie off by what it moves from frame to frame are then as near to the scans beside."""
+
+
 class Shift(NamedTuple):
     """Files that lie on the scans of the frames before theirs, `by` -1, or after, 1; and the median distances, mm, to
-    their own scans and to those, over so many `frames`."""
+    their own scans and to those, over so many `frames`; `steady` where the head moves so evenly that files which are
+    their own frames' and all lie off alike look the same."""
 
     by: int
     own_mm: float
     other_mm: float
     frames: int
+    steady: bool = False
 
     def sentence(self) -> str:
         beside = "before" if self.by < 0 else "after"
         number = "smaller" if self.by < 0 else "greater"
+        renamed = f"give each file the name of the scan {beside} it, whose number is {number} by one."
+        if self.steady:
+            doubt = (
+                "Either they are numbered otherwise than the scans, or they are their own and all lie off alike: the "
+                "head moves evenly, so that both look the same. Look at one file on its scan and on the one "
+                f"{beside}; if it belongs to that, {renamed} Else correct where its points lie."
+            )
+        else:
+            doubt = f"Are they numbered otherwise than the scans? If so, {renamed}"
         return (
             f"The sequence's landmark files lie {self.own_mm:.1f} mm off their own scans in the median, and "
-            f"{self.other_mm:.1f} mm off those of the frame {beside} ({counted(self.frames, 'frame')} compared). Are "
-            f"they numbered otherwise than the scans? If so, give each file the name of the scan {beside} it, whose "
-            f"number is {number} by one."
+            f"{self.other_mm:.1f} mm off those of the frame {beside} ({counted(self.frames, 'frame')} compared). "
+            + doubt
         )
 
 
@@ -71,5 +86,7 @@ class NeighbourCheck:
             own, other = np.median(values, axis=0)
             said = np.mean(values[:, 1] < NEARER * values[:, 0])
             if own > OFF_MM and other < NEARER * own and said >= MOST_FRAMES:
-                found.append(Shift(by, float(own), float(other), len(values)))
+                low, high = np.percentile(values[:, 0], (25, 75))
+                steady = bool(high - low < STEADY * own)
+                found.append(Shift(by, float(own), float(other), len(values), steady))
         return min(found, key=lambda shift: shift.other_mm, default=None)

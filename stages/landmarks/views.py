@@ -93,6 +93,16 @@ class Scene:
         plain = _picture_of(seen, self._color(seen, camera), camera)
         return _inpainted(self._holes(seen, camera), plain), self._depths(seen, camera)
 
+    def coloured(self, camera: Camera) -> Bools:
+        """(height, width) where `shown` shows the scan in colours of its own: not painted over, not `UNTEXTURED`."""
+        seen = self._seen(camera)
+        front = seen.front.copy()
+        if self._image is not None:
+            assert self.mesh.uv is not None and self.mesh.uv_faces is not None
+            uv = interpolated(seen, self.mesh.uv_faces, self.mesh.uv)
+            front[seen.front] = np.isfinite(uv).all(axis=1)
+        return np.asarray(front.reshape(camera.size))
+
     def depths(self, camera: Camera) -> NDArray[np.float32]:
         """The depth that `shown` gives, without a picture."""
         return self._depths(self._seen(camera), camera)

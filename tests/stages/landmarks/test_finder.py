@@ -11,7 +11,7 @@ from mimicme.pipeline.errors import ConfigError, FrameRejected, MissingDependenc
 from mimicme.pipeline.formats.meshio import read_mesh
 from mimicme.pipeline.geometry.mesh import Mesh, keep_triangles, transform
 from mimicme.pipeline.landmarks import INNER, MIRROR, detector_weights
-from mimicme.stages.landmarks import mediapipe_to_ibug, search, views
+from mimicme.stages.landmarks import hidden, mediapipe_to_ibug, search, views
 from mimicme.stages.landmarks.chin import chin_of
 from mimicme.stages.landmarks.consensus import consensus_of
 from mimicme.stages.landmarks.finder import (
@@ -21,6 +21,7 @@ from mimicme.stages.landmarks.finder import (
     project_onto_scan,
     settled_on_scan,
 )
+from mimicme.stages.landmarks.hidden import mouth_hidden
 from mimicme.stages.landmarks.mediapipe_points import POINTS, ibug_from_mediapipe
 from mimicme.stages.landmarks.mediapipe_to_ibug import (
     BARE_DEFAULT_MM,
@@ -558,20 +559,91 @@ def test_what_is_left_of_a_mouth_that_is_cut_out_counts_next_to_nothing(finder, 
     assert whole.confidence[48:60].min() > 0.3
 
 
-def test_a_mouth_behind_a_mask_is_refused_and_not_guessed(finder, person):
+def recoloured(mesh, image, triangles, change):
+    """The image with what of it lies on some triangles (t,) changed: `change` of colours (k, 3), and their pixels."""
     import cv2
 
+    mask, size = np.zeros(image.shape[:2], np.uint8), np.array(image.shape[1::-1])
+    for corners in np.rint(mesh.uv[mesh.uv_faces[triangles]] * [1, -1] * size + [0, size[1]]).astype(
+        np.int32
+    ):
+        cv2.fillPoly(mask, [corners], 1)
+    out = image.copy()
+    out[mask > 0] = np.clip(change(image[mask > 0].astype(float), np.argwhere(mask)), 0, 255)
+    return out
+
+
+MASK = (150.0, 190.0, 215.0)
+
+
+def test_a_mouth_behind_a_mask_is_refused_and_not_guessed(finder, person):
+    """It is a shell from the base of the nose to the chin, as deep as the tip of the nose."""
     mesh, image, truth = person
-    middles = mesh.vertices[mesh.faces].mean(axis=1)
-    worn = (middles[:, 1] < truth[33, 1] - 2) & (middles[:, 1] > truth[8, 1] - 5)
-    painted, size = image.copy(), np.array(image.shape[1::-1])
-    places = np.rint(mesh.uv[mesh.uv_faces[worn]] * [1, -1] * size + [0, size[1]]).astype(np.int32)
-    for corners in places:
-        cv2.fillPoly(painted, [corners], (150, 190, 215))
+    base, chin = truth[33], truth[8]
+    height = mesh.vertices[:, 1]
+    aside, along = mesh.vertices[:, 0] - base[0], (height - base[1]) / (base[1] - chin[1])
+    shell = truth[30, 2] + 4 - 50 * (aside / 58) ** 2 - 12 * (along + 0.3) ** 2
+    worn = (height < base[1] - 2) & (height > chin[1] + 5) & (mesh.vertices[:, 2] > base[2] - 45)
+    vertices = mesh.vertices.copy()
+    vertices[worn, 2] = np.maximum(vertices[worn, 2] + 1.5, shell[worn])
+    masked = replace(mesh, vertices=vertices)
+    painted = recoloured(mesh, image, worn[mesh.faces].any(axis=1), lambda c, _: np.array(MASK))
     with pytest.raises(FrameRejected) as refused:
-        finder.detect(mesh, painted)
+        finder.detect(masked, painted)
     assert refused.value.reason == "mouth-hidden"
     assert "mask" in str(refused.value)
+
+
+def grown(colours, pixels):
+    """An even white beard: brightness that varies by a tenth over 3 px, and hides the lips' colour."""
+    import cv2
+
+    cells = np.random.default_rng(0).normal(size=tuple(pixels.max(axis=0) + 1)).astype(np.float32)
+    cells = cv2.GaussianBlur(cells, (0, 0), 3)
+    strands = np.exp(0.1 * cells / cells.std())[tuple(pixels.T)]
+    return np.array([205.0, 200.0, 193.0]) * strands[:, None]
+
+
+def flat(*colour):
+    return lambda colours, pixels: np.array(colour)
+
+
+# What is changed, by height over the eyes and distance aside (mm), and how.
+NOT_HIDDEN = {
+    "paint below": (lambda up, aside, down: up < -down - 2, flat(235.0, 235.0, 230.0)),
+    "mask painted on": (lambda up, aside, down: up < -down - 2, flat(*MASK)),
+    "beard": (lambda up, aside, down: up < -down - 2, grown),
+    "paint above": (lambda up, aside, down: up > -0.3 * down, flat(40.0, 70.0, 190.0)),
+    "bar": (lambda up, aside, down: np.abs(up) < 14, flat(0.0, 0.0, 0.0)),
+    "glasses": (lambda up, aside, down: (np.abs(up) < 14) & (aside < 52), flat(20.0, 20.0, 22.0)),
+    "glare": (lambda up, aside, down: (np.abs(up - 5) < 15) & (aside < 12), flat(252.0, 250.0, 248.0)),
+}
+
+
+def test_paint_beards_glasses_and_glare_hide_no_mouth(finder, person):
+    """Each was taken for a mask by one reference of skin and no look at the lips' relief."""
+    mesh, image, truth = person
+    found = finder.detect(mesh, image)
+    eyes, middles = truth[36:48].mean(axis=0), mesh.vertices[mesh.faces].mean(axis=1)
+    up, aside, down = middles[:, 1] - eyes[1], np.abs(middles[:, 0] - eyes[0]), eyes[1] - truth[33, 1]
+    for name, (where, change) in NOT_HIDDEN.items():
+        changed = recoloured(mesh, image, where(up, aside, down), change)
+        assert not mouth_hidden(Scene(mesh, changed), found.points, found.pose), name
+
+
+@pytest.mark.parametrize("where", ["between the eyes", "below the nose"])
+def test_what_has_no_place_in_the_texture_is_no_mask_and_no_skin(finder, person, monkeypatch, where):
+    mesh, image, truth = person
+    found = finder.detect(mesh, image)
+    eyes, middles = truth[36:48].mean(axis=0), mesh.vertices[mesh.faces].mean(axis=1)
+    amid = (np.abs(middles[:, 1] - eyes[1]) < 22) & (np.abs(middles[:, 0] - eyes[0]) < 14)
+    without = amid if where == "between the eyes" else middles[:, 1] < truth[33, 1] - 1
+    uv_faces = mesh.uv_faces.copy()
+    uv_faces[without] = len(mesh.uv)
+    partly = replace(mesh, uv=np.r_[mesh.uv, [[np.nan, np.nan]]], uv_faces=uv_faces)
+    red = np.broadcast_to(np.array([200, 110, 90], np.uint8), image.shape)  # skin further from `UNTEXTURED`
+    monkeypatch.setattr(hidden, "lips_stand_out", lambda *_: False)  # by colours alone
+    assert not mouth_hidden(Scene(partly, red), found.points, found.pose)
 
 
 def test_what_is_behind_a_hole_is_not_the_face(person):

@@ -41,6 +41,26 @@ def test_files_of_the_frame_before_or_after_are_told(shift):
     assert ("smaller" if shift < 0 else "greater") in found.sentence()
 
 
+def test_of_a_head_that_moves_evenly_it_is_not_said_that_files_are_another_frame_s():
+    """Points of their own frame, all 1.2 mm below the skin of a head that comes nearer by as much each frame."""
+    own = compared([(points - [0, 0, 1.2], surface) for points, surface in sequence(1.2, noise_mm=0.1)])
+    assert own is not None and own.steady
+    assert "or they are their own and all lie off alike" in own.sentence()
+    assert "if it belongs to that, give each file the name of the scan before it" in own.sentence()
+
+
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_where_the_distances_follow_the_head_s_steps_there_is_no_other_reading(shift):
+    steps = np.cumsum([0.0, 1.0, 3.0, -1.5, 2.0, -3.0, 1.0, 2.5])
+    frames = [
+        (points + [0, 0, at], Surface(SHEET + [0, 0, at], FACES))
+        for at, (points, _) in zip(steps, sequence(0.0, frames=8, noise_mm=0.1), strict=True)
+    ]
+    found = compared(frames, shift)
+    assert found is not None and found.by == shift and not found.steady
+    assert "alike" not in found.sentence()
+
+
 @pytest.mark.parametrize("step_mm", [0.0, 0.3, 2.0, 8.0])
 @pytest.mark.parametrize("noise_mm", [0.3, 1.5])
 def test_a_frame_s_own_files_are_never_said_to_be_another_s(step_mm, noise_mm):
