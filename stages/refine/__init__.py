@@ -18,8 +18,8 @@ together put them (reference.py).  Every frame's texture is registered to the re
 not add up along a sequence.  In long sequences jitter is smoothed out in time.
 A frame whose texture does not lie nearer to the reference's afterwards stays as it was registered.  What is expected of
 a refined frame's error is mostly what is expected of the frame that the reference is made of (expected.py); of one that
-stays, that drifts all the same, or of which registration noted that it may have gone astray, it is what registration
-says.
+stays, that drifts all the same, whose texture is not recognised as the same skin (grey, black, noise), or of which
+registration noted that it may have gone astray, it is what registration says.
 What registration took for hair, a beard, a cap or clothes is not compared: it moves with the skin around it.
 """
 
@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -99,6 +99,12 @@ class _Reference:
         self.vertices, self.texture, self.coverage = vertices, texture, coverage
         self.expected_mm = expected_mm
         self.comparable: Comparable = refiner.parameters.comparable(texture, coverage)
+        self._refiner = refiner
+
+    @cached_property
+    def own_confidence(self) -> Singles:
+        """(size, size) how well it agrees with itself: `Refiner.own_confidence`."""
+        return self._refiner.own_confidence(self.comparable)
 
     @classmethod
     def load(cls, neutral: RefineCheckpoint, refiner: Refiner) -> _Reference | None:
@@ -283,7 +289,8 @@ def _refine_rows(given: _Sequence, out: CheckpointWriter, writer: RefineWriter) 
             )
             drifts = done.after.p95 > MUCH_DRIFT
             reference_mm = given.reference.expected_mm
-            if done.moved and not drifts and not astray[row] and np.isfinite(reference_mm):
+            mended = done.moved and done.recognised and not drifts
+            if mended and not astray[row] and np.isfinite(reference_mm):
                 writer.expected(row, of_refined(given.expected[row], reference_mm))
             if drifts:
                 out.note(
@@ -361,11 +368,13 @@ def _smoothed(given: _Sequence, displaced: Iterable[_Displaced], count: int) -> 
 
 
 class _Finished(NamedTuple):
-    """A refined frame: vertices (V, 3) canonical, mm, and whether they are other than as registered; its drift before
-    and after; gain (3,); mean length of its displacement."""
+    """A refined frame: vertices (V, 3) canonical, mm, and whether they are other than as registered; whether its
+    texture is recognised as the reference's; its drift before and after; gain (3,); mean length of its
+    displacement."""
 
     vertices: Floats
     moved: bool
+    recognised: bool
     before: Drift
     after: Drift
     gain: Floats
@@ -375,7 +384,7 @@ class _Finished(NamedTuple):
 def _finished(given: _Sequence, displaced: _Displaced) -> _Finished:
     """One frame's displaced vertices projected back onto its surface, and measured; as registered where it drifts
     more then."""
-    from mimicme.stages.refine.photometric import better, gain
+    from mimicme.stages.refine.photometric import better, gain, recognised
     from mimicme.stages.refine.warp import warped, warped_pixels
 
     refiner, reference = given.refiner, given.reference
@@ -388,14 +397,16 @@ def _finished(given: _Sequence, displaced: _Displaced) -> _Finished:
     shape = frame.vertices
     moved, reading = refiner.placed(frame, displaced.vertices.astype(np.float64))
     before = refiner.drift_before(reference.comparable, frame.texture, displaced.before)
-    after = refiner.drift_left(reference.comparable, warped(frame.texture, reading))
+    texture = warped(frame.texture, reading)
+    after = refiner.drift_left(reference.comparable, texture)
+    same_skin = recognised(after, reference.own_confidence, texture.mask)
     pixels = warped_pixels(frame.baked.texture, frame.baked.coverage, reading)
     factors = gain(*pixels, reference.texture, reference.coverage)
     kept = better(before, after) or not np.isfinite(moved).all()
     if kept:
         moved, after = shape, before
     slid = float(np.linalg.norm(moved - shape, axis=1).mean())
-    return _Finished(moved, not kept, before, after, factors, slid)
+    return _Finished(moved, not kept, same_skin, before, after, factors, slid)
 
 
 def _takes_mb(settings: RefineSettings, vertices: int) -> float:

@@ -15,7 +15,7 @@ from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
 from mimicme.pipeline.stage import Task
 from mimicme.pipeline.template import save_prepared
 from mimicme.pipeline.texture.baking import open_source
-from mimicme.stages.refine import STAGE
+from mimicme.stages.refine import MUCH_DRIFT, STAGE
 from mimicme.stages.refine.checkpoint import RefineCheckpoint
 from mimicme.stages.refine.expected import mean_of_refined
 from mimicme.stages.refine.photometric import Refiner
@@ -306,6 +306,25 @@ def test_a_frame_that_refinement_did_not_mend_keeps_what_registration_expects(
     paths = write_sequence(tmp_path, SMILE, [0.0, 1.0], image=drifts != "no texture", expected=[0.9, 2.0])
     with RefineCheckpoint(made(tmp_path, task_of(tmp_path, SMILE, paths, neutral=calm))) as after:
         np.testing.assert_allclose(after.expected, [[0.9, 0.45, 1.8], [2.0, 1.0, 4.0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("image", ["grey", "black", "noise", "mostly black"])
+def test_a_texture_that_says_nothing_lowers_nothing(calm, tmp_path, monkeypatch, image):
+    """A flow to no grain is short, too."""
+    real = faces.photograph_with_noise
+
+    def spoilt(row):
+        picture = real(row)
+        if image == "noise":
+            return np.random.default_rng(5 + row).integers(0, 255, picture.shape).astype(np.uint8)
+        picture[:, : 384 if image == "mostly black" else None] = 128 if image == "grey" else 0
+        return picture
+
+    monkeypatch.setattr(faces, "photograph_with_noise", spoilt)
+    paths = write_sequence(tmp_path, SMILE, [0.0, 1.0], expected=[2.0, 2.0])
+    with RefineCheckpoint(made(tmp_path, task_of(tmp_path, SMILE, paths, neutral=calm))) as after:
+        assert (after["quality/drift"][:] < MUCH_DRIFT).all()
+        np.testing.assert_allclose(after.expected, [[2.0, 1.0, 4.0]] * 2, rtol=1e-6)
 
 
 def test_without_what_registration_expects_nothing_is(subject):
