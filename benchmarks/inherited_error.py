@@ -21,7 +21,7 @@ from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.refine.checkpoint import RefineCheckpoint
-from mimicme.stages.refine.expected import mean_of_refined, of_neutral
+from mimicme.stages.refine.expected import mean_of_refined
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 from mimicme.stages.register.quality import Quality, expected_interval
 
@@ -30,7 +30,8 @@ NEUTRAL = "neutral"
 
 class RunFrame(NamedTuple):
     """A frame of a workspace: whose it is, its figures and true mean error as registered, mm; and once refined, where
-    it is: its error, what registration expects of it, and of its subject's neutral."""
+    it is: its error, what registration expects of it, and of the frame of its subject's neutral that the reference is
+    made of."""
 
     person: str
     quality: Quality
@@ -49,9 +50,10 @@ def run_frames(captures: Captures, workspace: Path) -> list[RunFrame]:
             stage: workspace / stage / f"{name}.h5"
             for stage in ("ingest", "register", RefineCheckpoint.stage)
         }
-        calm = workspace / "register" / truth.item.subject / f"{NEUTRAL}.h5"
-        with RegisteredCheckpoint(calm) as registered:
-            neutral = of_neutral(registered.expected[registered.ok_rows, 0])
+        calm = workspace / RefineCheckpoint.stage / truth.item.subject / f"{NEUTRAL}.h5"
+        with RefineCheckpoint(calm) as of_neutral:
+            reference = of_neutral.reference
+            neutral = np.nan if reference is None else reference.expected_mm
         with (
             IngestCheckpoint(path["ingest"]) as ingest,
             RegisteredCheckpoint(path["register"]) as registered,

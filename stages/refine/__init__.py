@@ -7,7 +7,7 @@ Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 and skin_se
         registration says, expected_error, expected_error_low, expected_error_high (mm); gain (F, 3) f4: factors on
         red, green and blue that give the frame's texture the reference's exposure and white balance.  The
         neutral's checkpoint has the subject's reference: reference/vertices (V, 3), reference/texture (size, size,
-        3) u1, reference/coverage (size, size) u1.
+        3) u1, reference/coverage (size, size) u1, reference/expected_error (mm).
 Fails   never: a frame that cannot be refined keeps its registered vertices and, if it has no texture, the note
         `not-refined`; one that drifts all the same is noted as `texture-drifts`.
 
@@ -17,8 +17,9 @@ together put them (reference.py).  Every frame's texture is registered to the re
 (photometric.py), beginning where the frame before it ended; as all frames are compared with one reference, errors do
 not add up along a sequence.  In long sequences jitter is smoothed out in time.
 A frame whose texture does not lie nearer to the reference's afterwards stays as it was registered.  What is expected of
-a refined frame's error is mostly what is expected of the neutral's (expected.py); of one that stays, that drifts all
-the same, or of which registration noted that it may have gone astray, it is what registration says.
+a refined frame's error is mostly what is expected of the frame that the reference is made of (expected.py); of one that
+stays, that drifts all the same, whose texture is not recognised as the same skin (grey, black, noise), or of which
+registration noted that it may have gone astray, it is what registration says.
 What registration took for hair, a beard, a cap or clothes is not compared: it moves with the skin around it.
 """
 
@@ -26,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,7 +41,7 @@ from mimicme.pipeline.stage import Stage, Task
 from mimicme.pipeline.template import TemplateKey
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.refine.checkpoint import ReferenceTexture, RefineCheckpoint, RefineWriter
-from mimicme.stages.refine.expected import of_neutral, of_refined
+from mimicme.stages.refine.expected import of_refined
 from mimicme.stages.refine.settings import RefineSettings
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
@@ -89,11 +90,21 @@ def _registered(register: RegisteredCheckpoint, row: int) -> tuple[Floats, Float
 
 
 class _Reference:
-    """The subject's reference: vertices (V, 3), and the texture that frames are to agree with."""
+    """The subject's reference: vertices (V, 3), the texture that frames are to agree with, and what registration
+    expects of the frame that it is made of, mm."""
 
-    def __init__(self, vertices: Floats, texture: Pixels, coverage: Pixels, refiner: Refiner) -> None:
+    def __init__(
+        self, vertices: Floats, texture: Pixels, coverage: Pixels, expected_mm: float, refiner: Refiner
+    ) -> None:
         self.vertices, self.texture, self.coverage = vertices, texture, coverage
+        self.expected_mm = expected_mm
         self.comparable: Comparable = refiner.parameters.comparable(texture, coverage)
+        self._refiner = refiner
+
+    @cached_property
+    def own_confidence(self) -> Singles:
+        """(size, size) how well it agrees with itself: `Refiner.own_confidence`."""
+        return self._refiner.own_confidence(self.comparable)
 
     @classmethod
     def load(cls, neutral: RefineCheckpoint, refiner: Refiner) -> _Reference | None:
@@ -102,11 +113,16 @@ class _Reference:
         return None if found is None else cls(*found, refiner)
 
     def save(self, writer: RefineWriter) -> None:
-        writer.reference(ReferenceTexture(self.vertices, self.texture, self.coverage))
+        writer.reference(ReferenceTexture(self.vertices, self.texture, self.coverage, self.expected_mm))
 
 
 def _baked(
-    source: Source, vertices: Floats, pose: Floats, skin: NDArray[np.uint8], refiner: Refiner
+    source: Source,
+    vertices: Floats,
+    pose: Floats,
+    skin: NDArray[np.uint8],
+    expected_mm: float,
+    refiner: Refiner,
 ) -> _Reference | None:
     """The reference that a frame with vertices (V, 3), canonical, makes of what is skin (V,); None when its numbers
     make none."""
@@ -115,7 +131,7 @@ def _baked(
     try:
         with frame_numerics():
             baked = refiner.baked(source, transform(pose, vertices), skin)
-            return _Reference(vertices, baked.texture, baked.coverage, refiner)
+            return _Reference(vertices, baked.texture, baked.coverage, expected_mm, refiner)
     except FrameRejected:
         return None
 
@@ -160,7 +176,8 @@ def _subject_reference(
     source = _source(ingest, row, refiner)
     if source is None:
         return None
-    reference = _baked(source, neutral, pose, skin, refiner)
+    expected_mm = float(register.expected[row, 0])
+    reference = _baked(source, neutral, pose, skin, expected_mm, refiner)
     if reference is None:
         return None
     offsets = [np.zeros_like(neutral)]
@@ -184,7 +201,8 @@ def _subject_reference(
         return reference
     template = refiner.template
     shift = landmark_weights(template.vertices, template.landmarks())[:, None] * robust_mean(offsets)
-    return _baked(source, refiner.displaced(neutral, shift), pose, skin, refiner) or reference
+    nearer = refiner.displaced(neutral, shift)
+    return _baked(source, nearer, pose, skin, expected_mm, refiner) or reference
 
 
 def compute(task: Task[RefineSettings], out: CheckpointWriter) -> None:
@@ -199,16 +217,13 @@ def compute(task: Task[RefineSettings], out: CheckpointWriter) -> None:
             return
         refiner = _refiner(TemplateKey(task.load_template()), settings)
         missing = "The subject's neutral has no texture to refine by."
-        expected = register.expected
         if task.neutral is None:
-            neutral_mm = of_neutral(expected[rows, 0])
             reference = _subject_reference(task, ingest, register, rows)
             if reference is not None:
                 reference.save(writer)
         else:
             with RefineCheckpoint(task.neutral) as neutral:
                 reference = _Reference.load(neutral, refiner)
-                neutral_mm = of_neutral(neutral.expected[neutral.ok_rows, 0])
                 if not neutral.ok_rows:
                     missing = (
                         "All frames of the subject's neutral are rejected, so that this one is registered from the "
@@ -218,14 +233,13 @@ def compute(task: Task[RefineSettings], out: CheckpointWriter) -> None:
             for row in rows:
                 out.note(row, "not-refined", missing)
             return
-        given = _Sequence(ingest, register, rows, refiner, reference, settings, expected, neutral_mm)
+        given = _Sequence(ingest, register, rows, refiner, reference, settings, register.expected)
         _refine_rows(given, out, writer)
 
 
 @dataclass(frozen=True)
 class _Sequence:
-    """What refining a sequence reads; and what registration expects of its frames, (F, 3), `EXPECTED`, and what is
-    expected of the subject's neutral, mm."""
+    """What refining a sequence reads; and what registration expects of its frames, (F, 3) mm, `EXPECTED`."""
 
     ingest: Checkpoint
     register: RegisteredCheckpoint
@@ -234,7 +248,6 @@ class _Sequence:
     reference: _Reference
     settings: RefineSettings
     expected: Floats
-    neutral_mm: float
 
 
 def _refine_rows(given: _Sequence, out: CheckpointWriter, writer: RefineWriter) -> None:
@@ -275,8 +288,10 @@ def _refine_rows(given: _Sequence, out: CheckpointWriter, writer: RefineWriter) 
                 slid=done.displacement_mm,
             )
             drifts = done.after.p95 > MUCH_DRIFT
-            if done.moved and not drifts and not astray[row] and np.isfinite(given.neutral_mm):
-                writer.expected(row, of_refined(given.expected[row], given.neutral_mm))
+            reference_mm = given.reference.expected_mm
+            mended = done.moved and done.recognised and not drifts
+            if mended and not astray[row] and np.isfinite(reference_mm):
+                writer.expected(row, of_refined(given.expected[row], reference_mm))
             if drifts:
                 out.note(
                     row,
@@ -353,11 +368,13 @@ def _smoothed(given: _Sequence, displaced: Iterable[_Displaced], count: int) -> 
 
 
 class _Finished(NamedTuple):
-    """A refined frame: vertices (V, 3) canonical, mm, and whether they are other than as registered; its drift before
-    and after; gain (3,); mean length of its displacement."""
+    """A refined frame: vertices (V, 3) canonical, mm, and whether they are other than as registered; whether its
+    texture is recognised as the reference's; its drift before and after; gain (3,); mean length of its
+    displacement."""
 
     vertices: Floats
     moved: bool
+    recognised: bool
     before: Drift
     after: Drift
     gain: Floats
@@ -367,7 +384,7 @@ class _Finished(NamedTuple):
 def _finished(given: _Sequence, displaced: _Displaced) -> _Finished:
     """One frame's displaced vertices projected back onto its surface, and measured; as registered where it drifts
     more then."""
-    from mimicme.stages.refine.photometric import better, gain
+    from mimicme.stages.refine.photometric import better, gain, recognised
     from mimicme.stages.refine.warp import warped, warped_pixels
 
     refiner, reference = given.refiner, given.reference
@@ -380,14 +397,16 @@ def _finished(given: _Sequence, displaced: _Displaced) -> _Finished:
     shape = frame.vertices
     moved, reading = refiner.placed(frame, displaced.vertices.astype(np.float64))
     before = refiner.drift_before(reference.comparable, frame.texture, displaced.before)
-    after = refiner.drift_left(reference.comparable, warped(frame.texture, reading))
+    texture = warped(frame.texture, reading)
+    after = refiner.drift_left(reference.comparable, texture)
+    same_skin = recognised(after, reference.own_confidence, texture.mask)
     pixels = warped_pixels(frame.baked.texture, frame.baked.coverage, reading)
     factors = gain(*pixels, reference.texture, reference.coverage)
     kept = better(before, after) or not np.isfinite(moved).all()
     if kept:
         moved, after = shape, before
     slid = float(np.linalg.norm(moved - shape, axis=1).mean())
-    return _Finished(moved, not kept, before, after, factors, slid)
+    return _Finished(moved, not kept, same_skin, before, after, factors, slid)
 
 
 def _takes_mb(settings: RefineSettings, vertices: int) -> float:

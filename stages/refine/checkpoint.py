@@ -5,6 +5,7 @@ gain                (F, 3) f4: factors on red, green and blue that give a frame 
 quality/drift, drift_p95, drift_before (F,) f4 texels at 1024; slid (F,) f4 mm, mean length of the displacement
 quality/expected_error, expected_error_low, expected_error_high (F,) f4 mm, in place of what registration says
 reference/vertices (V, 3) f4 mm, texture (s, s, 3) u1, coverage (s, s) u1: of the subject, with its neutral
+reference/expected_error () f8 mm: what registration expects of the one frame that the reference is made of
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ FIGURES = {DRIFT: "texels", "drift_p95": "texels", "drift_before": "texels", "sl
 
 
 class ReferenceTexture(NamedTuple):
-    """A subject's reference: vertices (V, 3) canonical frame, mm; texture (s, s, 3) and coverage (s, s) u1."""
+    """A subject's reference: vertices (V, 3) canonical frame, mm; texture (s, s, 3) and coverage (s, s) u1; what
+    registration expects of the error of the frame that it is made of, mm, NaN where that is not known."""
 
     vertices: Floats
     texture: Pixels
     coverage: Pixels
+    expected_mm: float
 
 
 class RefineCheckpoint(RegisteredCheckpoint):
@@ -66,7 +69,10 @@ class RefineCheckpoint(RegisteredCheckpoint):
             return None
         group = self[_REFERENCE]
         return ReferenceTexture(
-            group["vertices"][:].astype(np.float64), group["texture"][:], group["coverage"][:]
+            group["vertices"][:].astype(np.float64),
+            group["texture"][:],
+            group["coverage"][:],
+            float(group["expected_error"][()]) if "expected_error" in group else float("nan"),
         )
 
 
@@ -77,6 +83,7 @@ class RefineWriter(RegisteredWriter):
         self._out.array(f"{_REFERENCE}/vertices", reference.vertices.astype(np.float32), "mm")
         self._out.array(f"{_REFERENCE}/texture", reference.texture)
         self._out.array(f"{_REFERENCE}/coverage", reference.coverage)
+        self._out.array(f"{_REFERENCE}/expected_error", reference.expected_mm, "mm")
 
     def begin_figures(self) -> None:
         """Make room for gains and figures; call before `refined` and `expected`."""

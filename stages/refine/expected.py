@@ -1,9 +1,10 @@
 """How far a refined frame is likely to be from the true correspondence (`expected_error`, once refined).
 
 What registration gets wrong about a person it gets wrong in all of the person's frames, and refinement brings the
-texture of each onto the neutral's: a frame that is refined has the error of its subject's neutral, and little of what
-an expression had added to it.  Of a mesh that has gone astray, a lip across an open mouth say, the texture brings
-nothing back: what registration expects of such a frame stays (`RegisteredCheckpoint.astray`).
+texture of each onto the reference's, which is made of one frame of the neutral: a frame that is refined has the error
+of that frame, and little of what an expression had added to it.  Of a mesh that has gone astray, a lip across an open
+mouth say, the texture brings nothing back: what registration expects of such a frame stays
+(`RegisteredCheckpoint.astray`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ def mean_of_refined(own_mm: Floats | float, neutral_mm: Floats | float) -> Float
     It lies between the two that it is made of, whatever these are, and rises with each: nothing is extrapolated.
 
     Args:
-        own_mm: what registration expects of each; neutral_mm: what is expected of its subject's neutral.
+        own_mm: what registration expects of each.
+        neutral_mm: what it expects of the one frame of the subject's neutral that the reference is made of: the others,
+            such as the apex where an expression stands in, hand nothing on.
     """
     return np.asarray(np.sqrt(OWN_SHARE * np.square(own_mm) + (1 - OWN_SHARE) * np.square(neutral_mm)))
 
@@ -39,10 +42,3 @@ def of_refined(own_mm: Floats, neutral_mm: float) -> Floats:
         own_mm: (3,) what registration expects of the frame; neutral_mm: as of `mean_of_refined`.
     """
     return np.asarray(own_mm * (mean_of_refined(own_mm[0], neutral_mm) / own_mm[0]))
-
-
-def of_neutral(expected_mm: Floats) -> float:
-    """What is expected of a neutral, mm, by what is of its frames (F,), NaN where that is not known; NaN where it is of
-    none."""
-    known = expected_mm[np.isfinite(expected_mm)]
-    return float(np.median(known)) if len(known) else float("nan")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mimicme.stages.refine.expected import OWN_SHARE, mean_of_refined, of_neutral, of_refined
+from mimicme.stages.refine.expected import OWN_SHARE, mean_of_refined, of_refined
 from mimicme.stages.register import quality
 
 
@@ -27,8 +27,6 @@ def test_it_lies_between_both_and_rises_with_each():
 
 def test_what_is_not_known_stays_so():
     assert np.isnan(of_refined(np.full(3, np.nan), 1.0)).all()
-    assert np.isnan(of_neutral(np.array([np.nan]))) and np.isnan(of_neutral(np.empty(0)))
-    assert of_neutral(np.array([0.5, np.nan, 0.7, 5.0])) == 0.7
 
 
 def test_the_notes_that_keep_what_registration_expects_are_notes_of_registration(repository):

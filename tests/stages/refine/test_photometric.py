@@ -23,12 +23,30 @@ from mimicme.stages.refine.photometric import (
     Refiner,
     better,
     gain,
+    recognised,
 )
 from mimicme.stages.refine.settings import RefineSettings
 from mimicme.stages.refine.unfolding import Around
 
 PARAMETERS = Parameters.of(RefineSettings(size=256))
 STILL = np.eye(4)
+
+
+def test_only_what_agrees_with_the_reference_as_the_same_skin_is_recognised():
+    own = np.full((8, 8), 0.6, np.float32)
+    shown = np.ones((8, 8), np.float32)
+    assert recognised(Drift(0.3, 1.0, 0.5), own, shown)
+    assert not recognised(Drift(0.3, 1.0, 0.3), own, shown)
+    shown[:, 4:] = 0  # what a frame does not show counts neither for nor against it
+    assert recognised(Drift(0.3, 1.0, 0.25), own, shown)
+    assert not recognised(Drift(0.3, 1.0, 0.15), own, shown)
+
+
+def test_an_unknown_drift_and_a_reference_without_grain_recognise_nothing():
+    shown = np.ones((8, 8), np.float32)
+    assert not recognised(Drift(np.nan, np.nan), np.full((8, 8), 0.6, np.float32), shown)
+    assert not recognised(Drift(0.0, 0.0, 0.0), np.zeros((8, 8), np.float32), shown)
+    assert not recognised(Drift(0.3, 1.0, 0.5), np.full((8, 8), 0.6, np.float32), 0 * shown)
 
 
 @pytest.fixture(scope="module")

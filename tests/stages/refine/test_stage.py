@@ -15,7 +15,7 @@ from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
 from mimicme.pipeline.stage import Task
 from mimicme.pipeline.template import save_prepared
 from mimicme.pipeline.texture.baking import open_source
-from mimicme.stages.refine import STAGE
+from mimicme.stages.refine import MUCH_DRIFT, STAGE
 from mimicme.stages.refine.checkpoint import RefineCheckpoint
 from mimicme.stages.refine.expected import mean_of_refined
 from mimicme.stages.refine.photometric import Refiner
@@ -273,22 +273,24 @@ def test_settings_out_of_range_are_refused(wrong):
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory):
-    """A neutral of two frames, refined, of which registration expects 0.8 and 1.0 mm."""
+    """A neutral, refined, whose first frame is rejected; of the second, which the reference is made of, registration
+    expects 0.8 mm, of the third, as of the apex of an expression that stands in, 2.0."""
     folder = tmp_path_factory.mktemp("calm")
-    paths = write_sequence(folder, NEUTRAL, [0.0, 0.0], expected=[0.8, 1.0])
+    paths = write_sequence(folder, NEUTRAL, [0.0] * 3, rejected=[0], expected=[5.0, 0.8, 2.0])
     return made(folder, task_of(folder, NEUTRAL, paths), "neutral.h5")
 
 
-def test_a_refined_frame_is_expected_to_have_its_neutrals_error(calm, tmp_path):
+def test_a_refined_frame_is_expected_to_have_the_error_of_the_frame_its_reference_is_made_of(calm, tmp_path):
     with RefineCheckpoint(calm) as neutral:
-        own = neutral.expected[:, 0]
-    np.testing.assert_allclose(own, mean_of_refined(np.array([0.8, 1.0]), 0.9), rtol=1e-6)
+        own, reference_mm = neutral.expected[1:, 0], neutral.reference.expected_mm
+    assert reference_mm == pytest.approx(0.8, rel=1e-6)
+    np.testing.assert_allclose(own, mean_of_refined(np.array([0.8, 2.0]), 0.8), rtol=1e-6)
     paths = write_sequence(
         tmp_path, SMILE, [0.0, 1.0, 2.0], expected=[0.9, 2.0, 2.0], notes=[(2, "part-missing")]
     )
     with RefineCheckpoint(made(tmp_path, task_of(tmp_path, SMILE, paths, neutral=calm))) as after:
         told = after.expected
-    means = mean_of_refined(np.array([0.9, 2.0]), float(np.median(own)))
+    means = mean_of_refined(np.array([0.9, 2.0]), 0.8)
     np.testing.assert_allclose(told[:2], means[:, None] * [1.0, 0.5, 2.0], rtol=1e-6)
     assert told[2].tolist() == [2.0, 1.0, 4.0]  # of a mesh that has gone astray registration's stays
 
@@ -304,6 +306,25 @@ def test_a_frame_that_refinement_did_not_mend_keeps_what_registration_expects(
     paths = write_sequence(tmp_path, SMILE, [0.0, 1.0], image=drifts != "no texture", expected=[0.9, 2.0])
     with RefineCheckpoint(made(tmp_path, task_of(tmp_path, SMILE, paths, neutral=calm))) as after:
         np.testing.assert_allclose(after.expected, [[0.9, 0.45, 1.8], [2.0, 1.0, 4.0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("image", ["grey", "black", "noise", "mostly black"])
+def test_a_texture_that_says_nothing_lowers_nothing(calm, tmp_path, monkeypatch, image):
+    """A flow to no grain is short, too."""
+    real = faces.photograph_with_noise
+
+    def spoilt(row):
+        picture = real(row)
+        if image == "noise":
+            return np.random.default_rng(5 + row).integers(0, 255, picture.shape).astype(np.uint8)
+        picture[:, : 384 if image == "mostly black" else None] = 128 if image == "grey" else 0
+        return picture
+
+    monkeypatch.setattr(faces, "photograph_with_noise", spoilt)
+    paths = write_sequence(tmp_path, SMILE, [0.0, 1.0], expected=[2.0, 2.0])
+    with RefineCheckpoint(made(tmp_path, task_of(tmp_path, SMILE, paths, neutral=calm))) as after:
+        assert (after["quality/drift"][:] < MUCH_DRIFT).all()
+        np.testing.assert_allclose(after.expected, [[2.0, 1.0, 4.0]] * 2, rtol=1e-6)
 
 
 def test_without_what_registration_expects_nothing_is(subject):
