@@ -70,6 +70,7 @@ BROWS[GROUPS["left_eyebrow"]] = BROWS[GROUPS["right_eyebrow"]] = True
 NOSE_RIDGE = np.zeros(N_LANDMARKS, bool)
 NOSE_RIDGE[27:30] = True
 """Three points that share out a line without marks: where on it they lie is a bias of the detector."""
+NOSE_BASE = 33
 SKULL_LANDMARKS = np.zeros(N_LANDMARKS, bool)
 for _group in ("left_eyebrow", "right_eyebrow", "nose", "left_eye", "right_eye"):
     SKULL_LANDMARKS[GROUPS[_group]] = True
@@ -80,7 +81,10 @@ landmarks, off by 1 to 2 mm each, place a head within that."""
 LARGEST_SCALE = 1.5
 """How much larger or smaller than the template a person may be; what goes beyond is a wrong landmark file."""
 LEAST_FACE = 30
-"""Coarse vertices of the face that tell its proportions, at least."""
+"""Coarse vertices of the face that tell its proportions, at least; each as far as it counts."""
+LEAST_LOWER_FACE = 0.5
+"""Share of the face's core below the nose that has to be skin for its proportions to be told: what brows and cheeks
+alone tell would be carried on over a jaw that nobody sees.  Half, set beforehand and not tuned."""
 MOSTLY_FOUND = 0.5
 """Share of the landmarks above which a neutral's are a detector's, and a few corrected by hand among them."""
 MAX_GAP = 3
@@ -613,19 +617,19 @@ class SequenceTracker:
 
         A face that is longer, wider or deeper than the template all over has not been stretched, and bends nowhere
         (stiffness.py): what a first result (V, 3) has of an affine map over the face belongs to the rest shape, as
-        its size does (`_sized_template`).
+        its size does (`_sized_template`).  A face of which a beard hides the lower half keeps the template's.
 
         Args:
-            free: (V,) as far as the scan shows skin; None where nothing is known of that.
+            free: (V,) as far as the scan shows skin, 0 to 1; None where nothing is known of that.
         """
         level = self.levels.coarse
-        weights = level.areas * ((self._core.areas > 0) | (self._skull > 0))[level.index]
-        if free is not None:
-            weights = weights * free[level.index]
-        found = rest + displacement
-        if np.count_nonzero(weights) < LEAST_FACE:
+        free = np.ones(len(rest)) if free is None else free
+        lower = self._core.areas * (self.template.vertices[:, 1] < self.template.landmarks()[NOSE_BASE, 1])
+        counts = free[level.index] * ((self._core.areas > 0) | (self._skull > 0))[level.index]
+        if counts.sum() < LEAST_FACE or lower @ free < LEAST_LOWER_FACE * lower.sum():
             return rest, displacement
-        affine = fit_affine(rest[level.index], found[level.index], weights)
+        found = rest + displacement
+        affine = fit_affine(rest[level.index], found[level.index], counts * level.areas)
         sizes = np.linalg.svd(affine[:3, :3], compute_uv=False)
         if sizes[0] > LARGEST_SCALE or sizes[-1] < 1 / LARGEST_SCALE:
             return rest, displacement

@@ -252,6 +252,19 @@ def test_proportions_are_the_affine_part_of_what_has_moved(dome):
     np.testing.assert_allclose(shape + left, away, atol=1e-9)
 
 
+def test_proportions_of_a_face_behind_a_beard_are_not_taken(dome):
+    """What the brows and cheeks have would be carried on over a jaw that nobody sees."""
+    tracker, template = dome.tracker(), dome.template()
+    rest, marks = template.vertices, template.landmarks()
+    moved = 0.1 * rest
+    chin = marks[[8, 57], 1].mean()
+    for height, taken in ((chin, True), (marks[33, 1], False)):
+        shape, left = tracker._in_proportion(rest, moved, np.where(rest[:, 1] < height, 0.1, 1.0))
+        assert np.abs(shape - rest).max() > 5 if taken else shape is rest and left is moved
+    shape, left = tracker._in_proportion(rest, moved, np.full(len(rest), 1e-6))  # all of it hardly counts
+    assert shape is rest and left is moved
+
+
 @pytest.mark.parametrize("what", ["no skin", "too large", "flat"])
 def test_proportions_that_nobody_has_are_not_taken(dome, what):
     tracker, rest = dome.tracker(), dome.template().vertices
