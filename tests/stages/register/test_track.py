@@ -991,6 +991,24 @@ def test_a_hole_over_the_mouth_is_told(dome):
     assert "part-missing" not in dict(notes(whole))
 
 
+@pytest.mark.parametrize(
+    ("places", "oddity"), [((), "its mouth seems to smile"), ((48, 54), ""), ((54,), "")]
+)
+def test_a_mouth_in_a_beard_is_not_judged_for_a_smile(dome, monkeypatch, places, oddity):
+    """Its width is a guess there; one corner that is hidden is enough."""
+    frame, template = dome.frame(0, 0.0), dome.template()
+    smile = frame.landmarks.copy()
+    smile[[48, 60]] += [-5, 5, 0]
+    smile[[54, 64]] += [5, 5, 0]
+    skin = np.ones(len(template.vertices))
+    for place in places:
+        skin[np.linalg.norm(template.vertices - template.landmarks()[place], axis=1) < 25] = 0.2
+    monkeypatch.setattr(SequenceTracker, "_share", lambda self, vertices, scan, before: skin)
+    tracker = dome.tracker()
+    tracker.register(replace(frame, landmarks=smile))
+    assert tracker.neutral_oddity == oddity
+
+
 def test_a_half_is_enough_of_a_frame_whose_subject_has_a_neutral(dome):
     """The next candidate becomes the neutral, and then the half that was refused can be registered."""
     whole = dome.frame(0, 0.0)
