@@ -560,7 +560,8 @@ class SequenceTracker:
             again = self._fitter.coarse(rest, fit_target, displacement, annealing[-AROUND_SHELLS:])
             displacement += self._near_worn(rest) * (again - displacement)
         displacement = self._fine(rest, fit_target, displacement)
-        # assessed from a shape at rest that no landmark has moved: else one that is left out is followed already
+        # assessed from a shape at rest whose lids no landmark has moved: else one that is left out is followed already;
+        # its size and proportions are told by all of them and the scan, and hardly follow one
         rest, displacement = rest - lids, displacement + lids
         result = self._stabilised(
             frame, frame.pose, rest, displacement, fit_target, known, as_bytes(skin), surely_open
