@@ -10,7 +10,8 @@ gain_blue and light_0 to light_8. A frame whose scan carries no image that can b
 vertex colours, and the note `vertex-colours`; without these it keeps its row, gets the note `no-texture`, no texture,
 and a coverage only with maps.
 A texture that hardly shows a face is noted as `texture-empty` or `not-skin`, one with much less detail than the
-subject's others as `texture-blurred`.
+subject's others as `texture-blurred`; a whole sequence that is much less or much more sharp than the subject's neutral
+has `texture-unlike-neutral` on its first frame.
 Fails: a frame with `numerical-failure`, when its numbers broke the computation.
 
 How a texture is made: pipeline/texture/baking.py.
@@ -36,7 +37,7 @@ from mimicme.pipeline.texture.baking import Baked, FillSource, TextureOptions, b
 from mimicme.pipeline.texture.hollows import opened
 from mimicme.pipeline.texture.raster import MAX_SIZE
 from mimicme.stages.bake.checkpoint import COVERAGE, TEXTURE, BakeCheckpoint, BakeWriter
-from mimicme.stages.bake.skin import BLURRED, Skin, blur_note, blurred, notes
+from mimicme.stages.bake.skin import BLURRED, Skin, blur_note, blurred, notes, unlike_neutral_note
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.refine.checkpoint import RefineCheckpoint
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
@@ -245,11 +246,15 @@ class _SequenceBaker:
         self.writer.image(row, TEXTURE, encoded)
 
     def note_blurred(self) -> None:
-        """Note frames whose texture has much less detail than the subject's usual ones, once all are baked."""
-        shares = blurred(np.array(list(self.sharpness.values()), np.float64), self.neutral_sharpness)
-        for row, share in zip(self.sharpness, shares.tolist(), strict=True):
+        """Note frames whose texture has much less detail than the subject's usual ones, once all are baked; and on the
+        first of them what is to be said of all."""
+        blur = blurred(np.array(list(self.sharpness.values()), np.float64), self.neutral_sharpness)
+        for row, share in zip(self.sharpness, blur.shares.tolist(), strict=True):
             if share < BLURRED:
                 self.out.note(row, *blur_note(share))
+        unlike = unlike_neutral_note(blur)
+        if unlike is not None:
+            self.out.note(next(iter(self.sharpness)), *unlike)
 
 
 def _neutral_sharpness(task: Task[BakeSettings]) -> Floats:

@@ -9,7 +9,17 @@ import pytest
 
 from mimicme.pipeline.landmarks import IBUG68
 from mimicme.pipeline.template import find_files, read_template
-from mimicme.stages.bake.skin import BLURRED, Shown, Skin, blur_note, blurred, like_most, notes
+from mimicme.stages.bake import _SequenceBaker
+from mimicme.stages.bake.skin import (
+    BLURRED,
+    Shown,
+    Skin,
+    blur_note,
+    blurred,
+    like_most,
+    notes,
+    unlike_neutral_note,
+)
 
 SKIN, DARK, HAIR = (205, 160, 135), (96, 62, 45), (35, 28, 24)
 SIZE = 128
@@ -175,13 +185,76 @@ def test_detail_is_not_looked_for_where_the_scan_shows_nothing(skin):
 
 def test_a_frame_is_compared_with_its_sequence_and_with_the_neutral():
     sequence = np.array([1.0, 1.1, 0.3, np.nan, 0.9])
-    shares = blurred(sequence, np.zeros(0))
+    shares = blurred(sequence, np.zeros(0)).shares
     assert (shares < BLURRED).tolist() == [False, False, True, False, False] and np.isnan(shares[3])
-    assert (blurred(np.array([0.3, 0.3, 0.31]), np.array([1.0])) < BLURRED).all()
-    assert not (blurred(np.array([1.0, 1.0, 1.1]), np.array([0.2])) < BLURRED).any()
+    assert (blurred(sequence, np.array([1.3])).shares < BLURRED).tolist() == (shares < BLURRED).tolist()
+    assert (blurred(np.array([0.3, 1.0]), np.array([1.0])).shares < BLURRED).tolist() == [True, False]
+    assert not (blurred(np.array([1.0, 1.0, 1.1]), np.array([0.2])).shares < BLURRED).any()
     assert np.isnan(
-        blurred(np.array([0.3, 1.0]), np.array([np.nan]))
+        blurred(np.array([0.3, 1.0]), np.array([np.nan])).shares
     ).all()  # of two, nobody knows which is usual
-    assert np.isnan(blurred(np.array([0.0, 0.0, 0.0]), np.zeros(0))).all()
+    assert np.isnan(blurred(np.array([0.0, 0.0, 0.0]), np.zeros(0)).shares).all()
+    assert len(blurred(np.zeros(0), np.array([1.0])).shares) == 0
     code, said = blur_note(0.31)
     assert code == "texture-blurred" and "31%" in said
+
+
+def test_a_sequence_of_a_less_sharp_camera_is_told_once_and_its_frames_by_themselves():
+    blur = blurred(np.array([0.6, 0.61, 0.2, 0.59]), np.array([1.0]))
+    assert (blur.shares < BLURRED).tolist() == [False, False, True, False]
+    code, said = unlike_neutral_note(blur)
+    assert code == "texture-unlike-neutral" and "60% of the detail of the subject's neutral" in said
+
+
+def test_a_neutral_that_is_blurred_is_told_by_its_subjects_other_sequences():
+    blur = blurred(np.array([1.0, 1.0, 1.1]), np.array([0.2]))
+    code, said = unlike_neutral_note(blur)
+    assert code == "texture-unlike-neutral" and said.startswith("The subject's neutral has 20% of the detail")
+
+
+@pytest.mark.parametrize(
+    ("sequence", "neutral"),
+    [
+        ([1.0, 0.9, 1.1], [1.0]),
+        ([1.0, 0.2, 1.1], []),  # the neutral itself
+        ([0.3, 0.3], [1.0]),  # each of two has its note
+        ([np.nan, np.nan, np.nan], [1.0]),
+    ],
+)
+def test_nothing_is_said_of_a_sequence_as_sharp_as_its_neutral(sequence, neutral):
+    assert unlike_neutral_note(blurred(np.array(sequence), np.array(neutral))) is None
+
+
+@pytest.mark.parametrize(
+    ("sharpness", "codes"),
+    [
+        ([0.6, 0.61, 0.2, 0.59], {5: ["texture-unlike-neutral"], 7: ["texture-blurred"]}),
+        ([0.3, 1.0], {5: ["texture-blurred"]}),
+        ([], {}),
+    ],
+)
+def test_what_is_said_of_a_sequence_stands_on_its_first_frame(sharpness, codes):
+    """Of frames 5 to 8, beside a neutral of 1."""
+    said = {}
+    baker = SimpleNamespace(
+        sharpness=dict(zip(range(5, 9), sharpness, strict=False)),
+        neutral_sharpness=np.array([1.0]),
+        out=SimpleNamespace(note=lambda row, code, sentence: said.setdefault(row, []).append(code)),
+    )
+    _SequenceBaker.note_blurred(baker)
+    assert said == codes
+
+
+def test_blur_shows_in_an_image_with_a_little_noise(skin):
+    """As said of `BAND_TEXELS`; above 4 levels it is hidden."""
+    rng = np.random.default_rng(0)
+    covered = np.full((1024, 1024), 255, np.uint8)
+    soft = pores(spread=3.0).astype(np.float64)
+    shares = [
+        skin.look(
+            np.clip(soft + rng.normal(scale=noise, size=soft.shape), 0, 255).astype(np.uint8), covered
+        ).sharpness
+        / skin.look(pores(), covered).sharpness
+        for noise in (0.0, 4.0, 6.0)
+    ]
+    assert shares[0] < 0.4 and shares[0] < shares[1] < BLURRED < shares[2]

@@ -252,6 +252,19 @@ def test_proportions_are_the_affine_part_of_what_has_moved(dome):
     np.testing.assert_allclose(shape + left, away, atol=1e-9)
 
 
+def test_proportions_of_a_face_behind_a_beard_are_not_taken(dome):
+    """What the brows and cheeks have would be carried on over a jaw that nobody sees."""
+    tracker, template = dome.tracker(), dome.template()
+    rest, marks = template.vertices, template.landmarks()
+    moved = 0.1 * rest
+    chin = marks[[8, 57], 1].mean()
+    for height, taken in ((chin, True), (marks[33, 1], False)):
+        shape, left = tracker._in_proportion(rest, moved, np.where(rest[:, 1] < height, 0.1, 1.0))
+        assert np.abs(shape - rest).max() > 5 if taken else shape is rest and left is moved
+    shape, left = tracker._in_proportion(rest, moved, np.full(len(rest), 1e-6))  # all of it hardly counts
+    assert shape is rest and left is moved
+
+
 @pytest.mark.parametrize("what", ["no skin", "too large", "flat"])
 def test_proportions_that_nobody_has_are_not_taken(dome, what):
     tracker, rest = dome.tracker(), dome.template().vertices
@@ -976,6 +989,24 @@ def test_a_hole_over_the_mouth_is_told(dome):
     assert min(quality.eye_share_right, quality.eye_share_left) > 0.95
     assert "part-missing" in dict(notes(quality))
     assert "part-missing" not in dict(notes(whole))
+
+
+@pytest.mark.parametrize(
+    ("places", "oddity"), [((), "its mouth seems to smile"), ((48, 54), ""), ((54,), "")]
+)
+def test_a_mouth_in_a_beard_is_not_judged_for_a_smile(dome, monkeypatch, places, oddity):
+    """Its width is a guess there; one corner that is hidden is enough."""
+    frame, template = dome.frame(0, 0.0), dome.template()
+    smile = frame.landmarks.copy()
+    smile[[48, 60]] += [-5, 5, 0]
+    smile[[54, 64]] += [5, 5, 0]
+    skin = np.ones(len(template.vertices))
+    for place in places:
+        skin[np.linalg.norm(template.vertices - template.landmarks()[place], axis=1) < 25] = 0.2
+    monkeypatch.setattr(SequenceTracker, "_share", lambda self, vertices, scan, before: skin)
+    tracker = dome.tracker()
+    tracker.register(replace(frame, landmarks=smile))
+    assert tracker.neutral_oddity == oddity
 
 
 def test_a_half_is_enough_of_a_frame_whose_subject_has_a_neutral(dome):
