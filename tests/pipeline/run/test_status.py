@@ -235,3 +235,23 @@ def test_what_is_out_of_date_alone_is_told_where_it_is_asked_what_failed(make, f
     assert (
         release == f"release is out of date: what it is made of changed; {run} --set bundle.level=2` makes it"
     )
+
+
+def test_each_cause_of_being_out_of_date_is_told_with_the_sequences_it_has(make, fake):
+    """Those of the first one were said of all; files of the same kind are told of together all the same."""
+    workspace = make()
+    go(workspace, fake)
+    for name in ("S2/angry", "S2/sad"):
+        (file, *_) = sorted((workspace.root.parent / "captures" / name).iterdir())
+        file.write_text("another")
+    opened = Workspace.open(workspace.root, sets=("fit.steps=5",), environ={})
+    run = f"`mimicme run {workspace.root} --set fit.steps=5` makes them"
+    files, settings = read_status(opened, fake.STAGES).failed_lines()
+    assert settings == (
+        "2 sequences (S1/neutral, S1/smile) are out of date from fit on: "
+        f"setting 'steps' changed from 3 to 5; {run}"
+    )
+    assert files.startswith(
+        "2 sequences (S2/angry, S2/sad) are out of date from read on: the capture file 'S2/angry/"
+    )
+    assert files.endswith(f" changed (said of the first); {run}")
