@@ -398,7 +398,7 @@ def test_a_run_that_ends_with_1_says_why_at_its_end(workspace, monkeypatch):
     monkeypatch.setattr(runner, "run", lambda *_: RunResult(1, why=why))
     for quiet in ((), ("--quiet",)):
         result = call("run", workspace, *quiet)
-        last = f"Exit status 1: {', '.join(why)}; `mimicme status {workspace} --failed` names each sequence."
+        last = f"Exit status 1: {', '.join(why)}; `mimicme status {workspace} --failed` says which and why."
         assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, last)
 
 

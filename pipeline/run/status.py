@@ -243,16 +243,23 @@ class Status:
         else:
             findings, remarks, blocked = by_kind(findings), by_kind(remarks), self._blocked_lines()
         told = [*findings, *blocked, *self.unheeded, *self.review.bad_frames, *remarks]
-        stale = self._to_make_lines("stale")
-        return [*told, *stale] or ["nothing failed, nothing was rejected", *self._to_make_lines("pending")]
+        told += self._to_make_lines("stale", each)
+        return [*(told or ["nothing failed, nothing was rejected"]), *self._to_make_lines("pending", each)]
 
-    def _to_make_lines(self, state: str) -> list[str]:
+    def _to_make_lines(self, state: str, each: bool) -> list[str]:
         """What is out of date, or not made yet, with the command that makes it: who asks what failed may mean that.
-        A sentence for those that begin at one stage for causes of one kind.  None while a run goes on."""
+        A sentence for those that begin at one stage for causes of one kind, or for `each`; what is told of as failed,
+        waiting or out of date is not told of as not made.  None while a run goes on."""
+        told = {
+            one.item
+            for stage in self.stages
+            for one in stage.items
+            if state == "pending" and one.state in ("failed", "blocked", "stale")
+        }
         first: dict[str, tuple[str, str]] = {}
         for stage in self.stages:
             for one in () if stage.off or self.running else stage.items:
-                if one.state == state:
+                if one.state == state and one.item not in told:
                     first.setdefault(one.item, (stage.stage, one.reason if state == "stale" else ""))
         sequences = [item for item in first if item != RELEASE.sequence] or list(first)
         alike: dict[tuple[str, str], list[str]] = {}
@@ -261,7 +268,8 @@ class Status:
             waits = _FOR_A_NEUTRAL.search(reason)
             if waits and waits[1] in first:  # for the cause that its neutral has
                 stage_name, reason = first[item] = first[waits[1]]
-            alike.setdefault((stage_name, _NUMBERS_AND_FILES.sub("#", reason)), []).append(item)
+            kind = item if each else _NUMBERS_AND_FILES.sub("#", reason)
+            alike.setdefault((stage_name, kind), []).append(item)
         what = "out of date" if state == "stale" else "not made yet"
         lines = []
         for (stage_name, _), items in alike.items():
