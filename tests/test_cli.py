@@ -402,6 +402,19 @@ def test_a_run_that_ends_with_1_says_why_at_its_end(workspace, monkeypatch):
         assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, last)
 
 
+@pytest.mark.parametrize("command", [("verify",), ("export", "out", "--format", "obj")])
+def test_a_release_that_is_not_made_yet_is_told_with_the_command_that_makes_it(workspace, command):
+    name, *more = command
+    release = workspace / "release.h5"
+    assert "does not exist" in call(name, release, *more).output  # nothing is known of a folder that is none
+    init(workspace)
+    result = call(name, release, *more)
+    said = " ".join(result.output.split())
+    assert result.exit_code == 2
+    assert f"There is no release '{release}' yet: `mimicme run {workspace}` makes it." in said
+    assert "does not exist" in call(name, workspace / "other.h5", *more).output
+
+
 def test_shards_are_verified_again_by_other_checks_and_their_warnings_are_said_again(workspace, monkeypatch):
     init(workspace)
     shard, release = workspace / "release@S1@0.h5", workspace / "release.h5"
