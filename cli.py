@@ -199,7 +199,7 @@ def _run(
         if result.why:
             status = f"mimicme status {shlex.quote(str(workspace))}"
             named = (
-                f"; `{status} --failed` names each sequence"
+                f"; `{status} --failed` says which and why"
                 if opened.sequences()
                 else f"; `{status}` says who is left out and why"
             )

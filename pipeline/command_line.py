@@ -25,7 +25,20 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 FOLDER = click.Path(file_okay=False, path_type=Path)
 WORKSPACE = FOLDER
 FILE = click.Path(dir_okay=False, path_type=Path)
-RELEASE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class _ReleaseFile(click.Path):
+    """A file that is there; of the release of a workspace that has none yet, the command that makes it is told."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(value)
+        if path.name == "release.h5" and not path.exists() and (path.parent / "mimicme.toml").is_file():
+            makes = f"mimicme run {shlex.quote(str(path.parent))}"
+            self.fail(f"There is no release '{path}' yet: `{makes}` makes it.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+RELEASE = _ReleaseFile(exists=True, dir_okay=False, path_type=Path)
 JSON = click.option("--json", "as_json", is_flag=True, help="For programs.")
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace what is there.")
 PRESETS = ("fast", "default", "best")

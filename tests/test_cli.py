@@ -398,8 +398,21 @@ def test_a_run_that_ends_with_1_says_why_at_its_end(workspace, monkeypatch):
     monkeypatch.setattr(runner, "run", lambda *_: RunResult(1, why=why))
     for quiet in ((), ("--quiet",)):
         result = call("run", workspace, *quiet)
-        last = f"Exit status 1: {', '.join(why)}; `mimicme status {workspace} --failed` names each sequence."
+        last = f"Exit status 1: {', '.join(why)}; `mimicme status {workspace} --failed` says which and why."
         assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, last)
+
+
+@pytest.mark.parametrize("command", [("verify",), ("export", "out", "--format", "obj")])
+def test_a_release_that_is_not_made_yet_is_told_with_the_command_that_makes_it(workspace, command):
+    name, *more = command
+    release = workspace / "release.h5"
+    assert "does not exist" in call(name, release, *more).output  # nothing is known of a folder that is none
+    init(workspace)
+    result = call(name, release, *more)
+    said = " ".join(result.output.split())
+    assert result.exit_code == 2
+    assert f"There is no release '{release}' yet: `mimicme run {workspace}` makes it." in said
+    assert "does not exist" in call(name, workspace / "other.h5", *more).output
 
 
 def test_shards_are_verified_again_by_other_checks_and_their_warnings_are_said_again(workspace, monkeypatch):

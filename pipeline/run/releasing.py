@@ -150,6 +150,7 @@ class Releasing:
             self.packed, self.verified = True, getattr(packed, "verified", ())
             result.frames_ok = getattr(packed, "ok", 0)
             result.frames_rejected = getattr(packed, "rejected", 0)
+            self._tell_of_not_begun(stage, result.frames_rejected)
             for message in getattr(packed, "messages", ()):
                 self._console.say(message)
             for why in getattr(packed, "excluded", {}).values():
@@ -231,6 +232,27 @@ class Releasing:
             return [one for one in there if one not in refused and not workspace.is_withdrawn(one)]
 
         return stays
+
+    def _tell_of_not_begun(self, stage: Stage, rejected: int) -> None:
+        """Note how many of the frames that are rejected in the release no stage has looked at to the end so far: they
+        are there without vertices, as what was rejected is, and nothing is wrong with them."""
+        shaping = [s for s in self._plan.stages if s.name in stage.needs and s.shapes]
+        waiting = 0
+        for sequence in self._requested:
+            item = sequence.item
+            if item.subject in self._plan.settled:
+                continue
+            states = {s.name: self._plan.states[s.name, item].state for s in shaping}
+            if "failed" in states.values() or not {"pending", "blocked"} & set(states.values()):
+                continue
+            if any(states[s.name] == "blocked" and self._plan.waits_for_failed(s, item) for s in shaping):
+                continue
+            done = [s for s in shaping if states[s.name] == "done"]
+            rejections = (sum(t.rejected for t in tallies(self._plan, s, [sequence])) for s in done)
+            waiting += len(sequence.frames) - max(rejections, default=0)
+        if waiting:
+            verbs = ("rejected in the release is", "rejected in the release are")
+            self._account.wrong.append(f"{out_of(waiting, rejected, 'frame', verbs=verbs)} not yet worked on")
 
     def _tell_of_rejected(self, stage: Stage) -> None:
         """Note the frames that stages rejected of which nothing was told in this run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,6 +29,9 @@ from mimicme.pipeline.run.watch import LastRun, unfinished_lines, unfinished_run
 from mimicme.pipeline.stage import Stage, is_off
 from mimicme.pipeline.workspace import Workspace
 
+_NUMBERS_AND_FILES = re.compile(r"'[^']*[/.][^']*'|[0-9.]+")
+"""In which causes of one kind differ: every sequence has files of its own.  The names of settings stay."""
+_FOR_A_NEUTRAL = re.compile(r"'([^']+)' comes first$")
 MAX_FIGURES = 6
 FIGURES_WIDTH = 100
 
@@ -239,28 +243,46 @@ class Status:
         else:
             findings, remarks, blocked = by_kind(findings), by_kind(remarks), self._blocked_lines()
         told = [*findings, *blocked, *self.unheeded, *self.review.bad_frames, *remarks]
-        stale = self._to_make_lines("stale")
-        return [*told, *stale] or ["nothing failed, nothing was rejected", *self._to_make_lines("pending")]
+        told += self._to_make_lines("stale", each)
+        return [*(told or ["nothing failed, nothing was rejected"]), *self._to_make_lines("pending", each)]
 
-    def _to_make_lines(self, state: str) -> list[str]:
-        """What is out of date, or not made yet, in a line with the command that makes it: who asks what failed may
-        mean that.  None while a run goes on."""
+    def _to_make_lines(self, state: str, each: bool) -> list[str]:
+        """What is out of date, or not made yet, with the command that makes it: who asks what failed may mean that.
+        A sentence for those that begin at one stage for causes of one kind, or for `each`; what is told of as failed,
+        waiting or out of date is not told of as not made.  None while a run goes on."""
+        told = {
+            one.item
+            for stage in self.stages
+            for one in stage.items
+            if state == "pending" and one.state in ("failed", "blocked", "stale")
+        }
         first: dict[str, tuple[str, str]] = {}
         for stage in self.stages:
             for one in () if stage.off or self.running else stage.items:
-                if one.state == state:
-                    first.setdefault(one.item, (stage.stage, one.reason))
-        if not first:
-            return []
+                if one.state == state and one.item not in told:
+                    first.setdefault(one.item, (stage.stage, one.reason if state == "stale" else ""))
         sequences = [item for item in first if item != RELEASE.sequence] or list(first)
-        stage_name, reason = first[sequences[0]]  # of the earliest stage
-        many = len(sequences) > 1
-        named = f"{len(sequences):,} sequences ({listed(sequences, EXAMPLES)})" if many else sequences[0]
+        alike: dict[tuple[str, str], list[str]] = {}
+        for item in sequences:
+            stage_name, reason = first[item]
+            waits = _FOR_A_NEUTRAL.search(reason)
+            if waits and waits[1] in first:  # for the cause that its neutral has
+                stage_name, reason = first[item] = first[waits[1]]
+            kind = item if each else _NUMBERS_AND_FILES.sub("#", reason)
+            alike.setdefault((stage_name, kind), []).append(item)
         what = "out of date" if state == "stale" else "not made yet"
-        on = "" if sequences[0] == RELEASE.sequence else f" from {stage_name} on"
-        said = f"{named} {'are' if many else 'is'} {what}{on}"
-        because = f": {reason}" if state == "stale" and reason else ""
-        return [f"{said}{because}; `{self.command}` makes {'them' if many else 'it'}"]
+        lines = []
+        for (stage_name, _), items in alike.items():
+            reasons = [first[item][1] for item in items]
+            many = len(items) > 1
+            named = f"{len(items):,} sequences ({listed(items, EXAMPLES)}) are" if many else f"{items[0]} is"
+            on = "" if items[0] == RELEASE.sequence else f" from {stage_name} on"
+            because = f": {reasons[0]}" if reasons[0] else ""
+            example = "" if len(set(reasons)) == 1 else " (said of the first)"
+            lines.append(
+                f"{named} {what}{on}{because}{example}; `{self.command}` makes {'them' if many else 'it'}"
+            )
+        return lines
 
     def _blocked_lines(self) -> list[str]:
         """What waits for something that failed, a sentence for a cause: what waits for what waits is not told apart."""

@@ -176,7 +176,9 @@ def check_place(folder: Path, captures: str | Path, stages: Iterable[str], repla
         raise UsageError(
             "this is a workspace already",
             where=folder,
-            todo=f"Change {path} instead, or give another folder.",
+            todo="New folders below its captures, laid out as those that are there, are taken by the next "
+            f"`mimicme run {shlex.quote(str(folder))}`. To declare something else change {path}, or give another "
+            "folder.",
         )
     if folder.exists() and not folder.is_dir():
         raise UsageError("a workspace is a folder", where=folder, seen="a file")

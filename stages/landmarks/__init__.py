@@ -487,12 +487,15 @@ def compute(task: Task[LandmarksSettings], out: CheckpointWriter) -> None:
     with task.input(IngestCheckpoint) as ingest:
         rows = out.continue_from(ingest)
         frames: dict[int, Frame] = {}
+        off_scan: dict[int, FrameRejected] = {}
         near: Floats | None = None
         for row in rows:
             try:
                 frame = read_frame(task, out, ingest, row, finder, near, neighbours)
             except FrameRejected as error:
                 out.reject(row, error)
+                if error.reason == "landmarks-off-scan":
+                    off_scan[row] = error
                 continue
             frames[row] = frame
             near = frame.found.pose if frame.found.pose is not None else near
@@ -504,6 +507,12 @@ def compute(task: Task[LandmarksSettings], out: CheckpointWriter) -> None:
         for row, frame in sorted(frames.items()):
             if (frame.found.source == MANUAL).any():
                 out.note(row, "landmarks-shifted", shift.sentence())
+        for row, error in off_scan.items():
+            if neighbours.may_be(
+                row, shift
+            ):  # else it would be told to raise a bound, and keep another scan's points
+                error.todo = shift.sentence()
+                out.reject(row, error)
     for row in sorted(finder.bare):
         out.note(
             row,

@@ -64,22 +64,25 @@ class NeighbourCheck:
 
     def __init__(self) -> None:
         self._last: tuple[int, Floats, Surface, float] | None = None
-        self._pairs: dict[int, list[tuple[float, float]]] = {-1: [], 1: []}
+        # to its own scan and to the one beside it, by the file's row
+        self._pairs: dict[int, dict[int, tuple[float, float]]] = {-1: {}, 1: {}}
+        self._rows: set[int] = set()
 
     def add(self, row: int, points: Floats, surface: Surface) -> None:
         """The frame of a row, after those before it: its file's points (68, 3), NaN absent, and its scan."""
         own = over_surface(points, surface)
+        self._rows.add(row)
         if self._last is not None and self._last[0] == row - 1:
             _, earlier, before, earlier_own = self._last
-            self._pairs[-1].append((own, over_surface(points, before)))
-            self._pairs[1].append((earlier_own, over_surface(earlier, surface)))
+            self._pairs[-1][row] = own, over_surface(points, before)
+            self._pairs[1][row - 1] = earlier_own, over_surface(earlier, surface)
         self._last = row, points, surface, own
 
     def shift(self) -> Shift | None:
         """Whose the files are, when they are not their own frames'; None when they are, or nothing tells."""
         found = []
         for by, pairs in self._pairs.items():
-            values = np.array(pairs).reshape(-1, 2)
+            values = np.array(list(pairs.values())).reshape(-1, 2)
             values = values[np.isfinite(values).all(axis=1)]
             if len(values) < LEAST_FRAMES:
                 continue
@@ -90,3 +93,9 @@ class NeighbourCheck:
                 steady = bool(high - low < STEADY * own)
                 found.append(Shift(by, float(own), float(other), len(values), steady))
         return min(found, key=lambda shift: shift.other_mm, default=None)
+
+    def may_be(self, row: int, shift: Shift) -> bool:
+        """Whether a row's own file is one of those that are shifted: it lies on the scan beside its own, or there is no
+        scan there to tell; not where it lies on neither."""
+        own, other = self._pairs[shift.by].get(row, (np.nan, np.nan))
+        return row in self._rows and not other >= NEARER * own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import h5py
 import pytest
@@ -57,5 +58,28 @@ def test_what_was_rejected_before_is_told_beside_what_is_not_complete(make, fake
     why = go(workspace, fake, first="bundle", last="bundle").why
     assert why == (
         "1 of 4 sequences not complete in the release",
+        "1 frame rejected by the stages before",
+    )
+
+
+def test_frames_that_no_stage_looked_at_so_far_are_told_apart_from_rejected_ones(make, fake):
+    """A release of what is there holds them without vertices, as it holds what was rejected."""
+    workspace = make(GOOD | {"S2/sad": ["reject", "g"], "S1/smile": ["fail"]})
+    go(workspace, fake, last="read", only=["S1"])
+    go(workspace, fake, last="read", only=["S2/sad"])
+
+    def bundle(**more):
+        fake.bundle(**more)
+        return SimpleNamespace(ok=0, rejected=8)
+
+    stages = (
+        *(replace(s, shapes=True) for s in fake.STAGES[:2]),
+        fake.STAGES[2],
+        replace(fake.BUNDLE, everything=bundle),
+    )
+    why = go(workspace, fake, stages, first="bundle", last="bundle").why
+    assert why == (
+        "4 of 4 sequences not complete in the release",
+        "6 of 8 frames rejected in the release are not yet worked on",
         "1 frame rejected by the stages before",
     )

@@ -235,3 +235,40 @@ def test_what_is_out_of_date_alone_is_told_where_it_is_asked_what_failed(make, f
     assert (
         release == f"release is out of date: what it is made of changed; {run} --set bundle.level=2` makes it"
     )
+
+
+def test_each_cause_of_being_out_of_date_is_told_with_the_sequences_it_has(make, fake):
+    """Those of the first one were said of all; files of the same kind are told of together all the same."""
+    workspace = make()
+    go(workspace, fake)
+    for name in ("S2/angry", "S2/sad"):
+        (file, *_) = sorted((workspace.root.parent / "captures" / name).iterdir())
+        file.write_text("another")
+    opened = Workspace.open(workspace.root, sets=("fit.steps=5",), environ={})
+    run = f"`mimicme run {workspace.root} --set fit.steps=5` makes them"
+    files, settings = read_status(opened, fake.STAGES).failed_lines()
+    assert settings == (
+        "2 sequences (S1/neutral, S1/smile) are out of date from fit on: "
+        f"setting 'steps' changed from 3 to 5; {run}"
+    )
+    assert files.startswith(
+        "2 sequences (S2/angry, S2/sad) are out of date from read on: the capture file 'S2/angry/"
+    )
+    assert files.endswith(f" changed (said of the first); {run}")
+
+
+def test_who_was_never_begun_is_told_beside_what_went_wrong(make, fake):
+    """The last line of a run sends who reads it there: `2 waiting at fit for what comes before`."""
+    workspace = make(GOOD | {"S1/smile": ["fail"]})
+    go(workspace, fake, last="read", only=["S1"])
+    go(workspace, fake, first="fit", last="paint")
+    status = read_status(Workspace.open(workspace.root, environ={}), fake.STAGES)
+    run = f"`mimicme run {workspace.root}` makes"
+    lines = status.failed_lines()
+    assert lines[0].startswith("S1/smile: read failed")
+    assert lines[-1] == f"2 sequences (S2/angry, S2/sad) are not made yet from read on; {run} them"
+    assert not [line for line in lines[1:-1] if "S2" in line]
+    assert status.failed_lines(each=True)[-2:] == [
+        f"S2/angry is not made yet from read on; {run} it",
+        f"S2/sad is not made yet from read on; {run} it",
+    ]

@@ -15,8 +15,11 @@ def test_workspace_refuses_what_is_not_one(tmp_path, make, fake):
         Workspace.open(tmp_path)
     workspace = make()
     captures = workspace.captures.root
-    with pytest.raises(UsageError, match="already"):
+    with pytest.raises(UsageError, match="already") as refused:
         Workspace.create(workspace.root, captures=captures)
+    assert f"are taken by the next `mimicme run {workspace.root}`" in str(
+        refused.value
+    )  # who has new captures
     with pytest.raises(UsageError, match="keeps its own files"):
         Workspace.create(tmp_path / "one", captures=captures, stages=[replace(fake.READ, name="captures")])
     (tmp_path / "file").write_text("")

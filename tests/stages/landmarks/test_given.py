@@ -116,6 +116,28 @@ def test_files_of_the_frames_before_are_noted(tmp_path, monkeypatch):
         assert "give each file the name of the scan before it" in found.statuses[1].message
 
 
+def test_a_file_of_the_frame_before_that_lies_too_far_off_is_rejected_with_the_shift(tmp_path, monkeypatch):
+    """Where the head moves fast the file is refused: the advice is to rename it too, not to raise the bound."""
+    at = [0.0, 2.0, 4.0, 6.0, 11.0, 13.0, 13.0]
+    moves = [np.array([0, 0, z]) for z in at]
+    for row in range(1, 6):
+        save(tmp_path / f"{row:04d}.ljson", POINTS + moves[row - 1])
+    save(tmp_path / "0006.ljson", POINTS + [0, 0, 203])  # nobody's
+    load = stage.load_scan
+    monkeypatch.setattr(
+        stage,
+        "load_scan",
+        lambda ingest, row: replace(load(ingest, row), vertices=load(ingest, row).vertices + moves[row]),
+    )
+    with Checkpoint(run(tmp_path, 7, file_from_scan=np.eye(4))) as found:
+        assert found.ok_rows == [1, 2, 3, 5]
+        assert [found.statuses[row].reason for row in (4, 6)] == ["landmarks-off-scan"] * 2
+        said = found.statuses[4].message
+        assert "seen a median distance of" in said
+        assert "give each file the name of the scan before it" in said and "max_distance_mm" not in said
+        assert "the scan before it" not in found.statuses[6].message
+
+
 def test_priority_and_what_is_missing_are_remembered(tmp_path):
     moved = POINTS.copy()
     moved[0] += [0, 0, 2]
