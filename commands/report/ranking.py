@@ -53,7 +53,9 @@ def badness(frame: FrameRecord) -> Badness:
         return Badness(0.0, f"rejected: {frame.reason}")
     error, codes, said = frame.quality.get(EXPECTED_ERROR), suspicious(frame), []
     if error is not None:
-        said = [f"expected error {error:.2f} mm"]
+        low, high = (frame.quality.get(f"{EXPECTED_ERROR}_{end}") for end in ("low", "high"))
+        between = "" if low is None or high is None else f" ({low:.2f} to {high:.2f})"
+        said = [f"expected error {error:.2f} mm{between}"]
     elif S2M_P95 in frame.quality:
         error, said = UNKNOWN_MM, ["expected error not known"]
     return Badness((error or 0.0) + NOTE_MM * len(codes), ", ".join([*said, *codes]))

@@ -32,6 +32,9 @@ from mimicme.pipeline.workspace import Workspace
 _NUMBERS_AND_FILES = re.compile(r"'[^']*[/.][^']*'|[0-9.]+")
 """In which causes of one kind differ: every sequence has files of its own.  The names of settings stay."""
 _FOR_A_NEUTRAL = re.compile(r"'([^']+)' comes first$")
+EXPECTED = "expected_error"
+SAID = {"s2m_median": " (distance to the surface)"}
+"""Words beside a figure of the line of a stage."""
 MAX_FIGURES = 6
 FIGURES_WIDTH = 100
 
@@ -556,11 +559,16 @@ def _stage_status(
 
 
 def _figure_lines(figures: Iterable[FigureSummary]) -> Iterator[str]:
-    """The first figures of a stage by their means, in one short line; none: no line."""
+    """The first figures of a stage by their means, in one short line; none: no line.
+
+    What is expected to be wrong comes first: a distance to the surface says nothing of how far a mesh has slid along
+    it, and would be read for how good it is.
+    """
+    there = [f for f in figures if f.frames]
+    there.sort(key=lambda f: f.name != EXPECTED)
     cells = [
-        f"{f.name} {_number(f.mean)}{'' if f.unit in ('', '1') else ' ' + f.unit}"
-        for f in figures
-        if f.frames
+        f"{f.name} {_number(f.mean)}{'' if f.unit in ('', '1') else ' ' + f.unit}{SAID.get(f.name, '')}"
+        for f in there
     ]
     if not cells:
         return

@@ -22,6 +22,9 @@ LEAST_LIT = (
 )
 RED_SHARE = 0.6  # of the skin's excess of red over green: with less it is an eye's
 LEAST_NOISES = 3.0  # of standard deviations: skin whose red is less than that has no hue to tell
+# Nor has one in a grey picture with a cast of a twentieth, whose eye has that hue, too: it would pass for shut.
+# Reasoned; the palest skin has twice as much.
+LEAST_RED = 0.06  # natural logarithm of red over green
 
 
 def eye_share(colors: NDArray[np.floating], place: Bools, skin: Bools, least: int) -> float:
@@ -38,7 +41,7 @@ def eye_share(colors: NDArray[np.floating], place: Bools, skin: Bools, least: in
     found, bare = _red(colors[mine]), _red(colors[beside])
     usual = float(np.median(bare))
     noise = 1.4826 * float(np.median(np.abs(bare - usual)))
-    if usual <= LEAST_NOISES * noise:
+    if usual <= max(LEAST_NOISES * noise, LEAST_RED):
         return float("nan")
     return float((found < RED_SHARE * usual).mean())
 

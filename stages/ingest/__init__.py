@@ -25,7 +25,7 @@ Fails   the sequence, when its unit cannot be told.  A frame, with
 Notes   on a frame that is ok: no-texture, texture-missing, texture-outside, texture-ambiguous, texture-unreadable,
         texture-relocated, texture-beside, texture-turned, texture-transparent, no-uv, textures-joined, unused-vertices,
         triangles-turned, axes-mirrored, frame-repeated, texture-repeated, animation-unread, uv-absent, surface-layers,
-        few-triangles.
+        few-triangles, texture-grey.
 """
 
 from __future__ import annotations
@@ -502,7 +502,7 @@ def _rejection(error: Exception) -> FrameRejected:
 
 STAGE = Stage(
     name="ingest",
-    version=12,
+    version=13,
     settings=IngestSettings,
     needs=(),
     compute=compute,

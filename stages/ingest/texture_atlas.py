@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import scipy
@@ -33,6 +35,13 @@ TO_CORNER = 0.7
 BARE_PLACES = 2
 """Of the four places of a triangle, how many are transparent where it is bare: a border that cuts one corner off leaves
 most of the triangle painted."""
+
+# What has a colour.  Reasoned: what lossy compression does to a grey picture, and a tint of a twentieth, stay below;
+# the palest skin under white light has half as much again at least, and its lips more.
+LEAST_COLOUR = 8
+"""Of 255, the difference between the largest and the smallest channel from which on a pixel has a colour."""
+LONGEST_LOOK_PX = 1024
+"""Pixels of an image are looked at in steps, so that as many a side are at most."""
 
 
 def wrapped_uv(mesh: Mesh) -> Mesh:
@@ -169,7 +178,31 @@ def unpainted(mesh: Mesh, which: NDArray[np.int64], opaque: image.Pixels) -> NDA
     return np.asarray(bare | (rim[mesh.faces[which]].any(axis=1) & touched))
 
 
-def _at(picture: image.Pixels, places: Floats) -> image.Pixels:
+def coloured_places(pixels: image.Pixels) -> NDArray[np.bool_]:
+    """(h', w') where an image (h, w, 3) has a colour, of pixels in steps of at most `LONGEST_LOOK_PX` a side."""
+    down, right = (-(-side // LONGEST_LOOK_PX) for side in pixels.shape[:2])
+    looked = pixels[::down, ::right]
+    return np.asarray(looked.max(axis=2) - looked.min(axis=2) >= LEAST_COLOUR)
+
+
+def shows_colour(mesh: Mesh, shown: Ints, coloured: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """(t,) whether each triangle has a colour in its middle.
+
+    Args:
+        mesh: with texture coordinates in [0, 1].
+        shown: (t,) which image each triangle shows, -1 for none.
+        coloured: of each image, as of `coloured_places`.
+    """
+    out = np.zeros(len(shown), bool)
+    if mesh.uv is None or mesh.uv_faces is None:
+        return out
+    for k, places in enumerate(coloured):
+        which = np.flatnonzero(shown == k)
+        out[which] = _at(places, mesh.uv[mesh.uv_faces[which]].mean(axis=1))
+    return out
+
+
+def _at(picture: NDArray[Any], places: Floats) -> NDArray[Any]:
     """Pixels (...,) of a picture (h, w) at texture coordinates (..., 2) in [0, 1]."""
     height, width = picture.shape
     known = np.nan_to_num(places)

@@ -24,10 +24,12 @@ from mimicme.pipeline.items import FrameSource
 from mimicme.pipeline.numerics.memory import short_of_memory
 from mimicme.pipeline.sources import Sources, folded
 from mimicme.stages.ingest.texture_atlas import (
+    coloured_places,
     join_pictures,
     joined_places,
     moved_uv,
     out_of_tiles,
+    shows_colour,
     tiles_of,
     unpainted,
     without_picture,
@@ -39,10 +41,11 @@ Note = tuple[str, str]  # code, sentence
 
 @dataclass(frozen=True)
 class Picture:
-    """One encoded texture with its size; `opaque`: as of `image.decode_alpha`."""
+    """One encoded texture with its size; `opaque`: as of `image.decode_alpha`; `coloured`: as of `coloured_places`."""
 
     data: bytes
     info: image.ImageInfo
+    coloured: NDArray[np.bool_] = field(compare=False)
     opaque: image.Pixels | None = field(default=None, compare=False)
 
 
@@ -63,8 +66,19 @@ class Wanted:
 
 BYTES_PER_PIXEL = 26
 """Memory that an image takes at its peak in any stage, which is in baking from it (bytes a pixel)."""
+NO_TEXTURE = (
+    "The frame has no texture; its geometry is used. Landmarks and correspondence of brows, lips and lids are less "
+    "sure than of a frame with one."
+)
+GREY = (
+    "The texture has no colours: hair, caps, masks and lips are told by shape alone. If the scanner records colours, "
+    "export them."
+)
 MAX_LIBRARIES = 64  # names of material files on one line
 TRANSPARENT_SHARE = 0.01  # of the triangles, from which on it is said
+COLOURED_SHARE = 0.01
+"""Of the triangles, or of the vertices where these have the colours: with fewer that have a colour a texture is grey.
+Reasoned: a chart of colours or a coloured mark in a grey picture of a head is less, lips are more."""
 SISTER_SHARE = 0.01
 """Share of an image's triangles that must lie in a second tile before a number in its name counts as a tile's."""
 
@@ -169,13 +183,13 @@ class _Textures:
                 size = f"has {info.width_px} x {info.height_px}"
                 self.note("texture-unreadable", self.too_large(f"{name}: the image {size}", info.pixels))
                 return None
-            image.decode(content, self.max_pixels, name)
+            coloured = coloured_places(image.decode(content, self.max_pixels, name))
             if info.turned:
                 said = f"{name}: its EXIF data ask to be shown turned, and it was taken as it is stored."
                 self.note(
                     "texture-turned", f"{said} If the colours lie wrong, store it turned, without EXIF."
                 )
-            return Picture(content, info, image.decode_alpha(content, self.max_pixels, name))
+            return Picture(content, info, coloured, image.decode_alpha(content, self.max_pixels, name))
         except (FrameRejected, InputError) as error:
             self.note("texture-unreadable", str(error))
         except MemoryError as error:
@@ -230,7 +244,9 @@ def _with_image(
     if not pictures:
         # colours are a texture too: `bake` says that it is made of them
         if mesh.colors is None and not any(code.startswith("texture-") for code, _ in textures.notes):
-            textures.note("no-texture", "The frame has no texture; its geometry is used.")
+            textures.note("no-texture", NO_TEXTURE)
+        elif mesh.colors is not None and not found.colors_of_faces:
+            _note_grey(textures, coloured_places(mesh.colors[None])[0])
         return wrapped_uv(mesh), None, textures.notes
     if mesh.uv is None:
         textures.take_back("texture-beside")
@@ -238,6 +254,7 @@ def _with_image(
         return mesh, None, textures.notes
     mesh = wrapped_uv(mesh)
     shown = _opaque(textures, mesh, pictures, shown)
+    _note_grey(textures, shows_colour(mesh, shown, [p.coloured for p in pictures])[shown >= 0])
     if len(pictures) == 1 and (shown >= 0).all():
         return mesh, stored(pictures[0]), textures.notes
     if len(pictures) == 1:
@@ -262,6 +279,12 @@ def _with_image(
         "textures-joined", f"Its {counted(len(pictures), 'image')} were joined side by side into one."
     )
     return placed, encoded, textures.notes
+
+
+def _note_grey(textures: _Textures, coloured: NDArray[np.bool_]) -> None:
+    """Note a texture of which hardly anything that is shown, (k,), has a colour."""
+    if len(coloured) and coloured.mean() < COLOURED_SHARE:
+        textures.note("texture-grey", GREY)
 
 
 def _opaque(textures: _Textures, mesh: Mesh, pictures: list[Picture], shown: Ints) -> Ints:

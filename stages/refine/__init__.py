@@ -216,7 +216,10 @@ def compute(task: Task[RefineSettings], out: CheckpointWriter) -> None:
         if not settings.enabled:
             return
         refiner = _refiner(TemplateKey(task.load_template()), settings)
-        missing = "The subject's neutral has no texture to refine by."
+        missing = (
+            "The subject's neutral has no texture to refine by: the frame stays as it is registered. Of a scanner "
+            "without textures nothing is to be mended."
+        )
         if task.neutral is None:
             reference = _subject_reference(task, ingest, register, rows)
             if reference is not None:
@@ -235,6 +238,12 @@ def compute(task: Task[RefineSettings], out: CheckpointWriter) -> None:
             return
         given = _Sequence(ingest, register, rows, refiner, reference, settings, register.expected)
         _refine_rows(given, out, writer)
+
+
+NO_TEXTURE = (
+    "The frame has no texture to refine it by, and stays as it is registered. Of a scanner without textures nothing "
+    "is to be mended."
+)
 
 
 @dataclass(frozen=True)
@@ -323,7 +332,7 @@ def _displaced(given: _Sequence, rows: list[int], out: CheckpointWriter) -> Iter
         shape, pose, skin = _registered(given.register, row)
         source = _source(given.ingest, row, given.refiner)
         if source is None:
-            out.note(row, "not-refined", "The frame has no texture to refine it by.")
+            out.note(row, "not-refined", NO_TEXTURE)
             continue
         OPEN_SOURCES.keep(given.ingest.path, row, source)  # `bake` comes next
         baked = BAKED_FRAMES.take(given.ingest.path, given.register.path, row, given.refiner.made_with)

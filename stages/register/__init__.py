@@ -139,7 +139,8 @@ def _write(
             out.note(
                 row,
                 "neutral-odd",
-                f"It is the subject's neutral, though {tracker.neutral_oddity}: no calmer frame could be registered.",
+                f"It is the subject's neutral, though {tracker.neutral_oddity}: there is no calmer frame that could be "
+                "registered. Capture a neutral: a calm whole face, its mouth closed.",
             )
     neutral = [result.vertices for result in found.values() if result.number == tracker.neutral_number]
     writer.neutral(neutral[0] if neutral else None, tracker.detector_offset, tracker.worn, personal)

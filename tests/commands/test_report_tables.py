@@ -11,6 +11,7 @@ import pytest
 
 from mimicme.commands.report.figures import Bound
 from mimicme.commands.report.index import order
+from mimicme.commands.report.ranking import badness
 from mimicme.commands.report.records import FrameRecord, ItemRecord
 from mimicme.commands.report.tables import (
     ALL,
@@ -93,3 +94,8 @@ def test_json_has_both_and_what_the_figures_mean(written: Path, records: list[It
 def test_without_anything_there_are_headings(tmp_path: Path) -> None:
     write_tables(tmp_path, [], "bake", {}, {})
     assert table(tmp_path / FRAMES) == [] and json.loads((tmp_path / ALL).read_text())["sequences"] == []
+
+
+def test_an_expected_error_is_told_with_its_interval() -> None:
+    figures = {"expected_error": 1.7, "expected_error_low": 1.1, "expected_error_high": 2.9}
+    assert badness(FrameRecord(0, 0, quality=figures)).why == "expected error 1.70 mm (1.10 to 2.90)"

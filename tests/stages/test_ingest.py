@@ -538,7 +538,7 @@ def test_without_texture(capture: Capture) -> None:
 
 
 def test_vertex_colours_are_a_texture(capture: Capture) -> None:
-    colors = np.full((SIDE * SIDE, 3), 9, np.uint8)
+    colors = np.full((SIDE * SIDE, 3), [90, 60, 50], np.uint8)
     capture.frame(ply_bytes(replace(face(), colors=colors)), "ply")
     capture.frame(ply_bytes(face()), "ply")
     with capture.ingest() as got:

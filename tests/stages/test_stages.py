@@ -12,7 +12,7 @@ from mimicme.pipeline.stage import in_order
 from mimicme.stages import FLOW, STAGES
 
 KNOWN = {
-    "ingest": (12, "88e0ee4d75c7"),
+    "ingest": (13, "88e0ee4d75c7"),
     "landmarks": (20, "79e39d1a7758"),
     "align": (6, "327af77b6cf4"),
     "register": (23, "7c17c31e5cf2"),

@@ -16,7 +16,7 @@ from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.run import checkpoint_index
 from mimicme.pipeline.run.checkpoint_index import CheckpointIndex, FigureSummary
 from mimicme.pipeline.run.progress import count_cells
-from mimicme.pipeline.run.status import StageStatus, Status, merge_summaries, read_status
+from mimicme.pipeline.run.status import StageStatus, Status, _figure_lines, merge_summaries, read_status
 from mimicme.pipeline.workspace import Workspace
 
 
@@ -272,3 +272,10 @@ def test_who_was_never_begun_is_told_beside_what_went_wrong(make, fake):
         f"S2/angry is not made yet from read on; {run} it",
         f"S2/sad is not made yet from read on; {run} it",
     ]
+def test_the_expected_error_comes_first_and_a_distance_is_called_one() -> None:
+    figures = [
+        FigureSummary(n, "mm", 1, mean, 2.0)
+        for n, mean in (("s2m_median", 0.1), ("s2m_p95", 0.4), ("expected_error", 1.7))
+    ]
+    (line,) = _figure_lines(figures)
+    assert line.startswith("  mean expected_error 1.7 mm, s2m_median 0.1 mm (distance to the surface), ")

@@ -54,3 +54,11 @@ def test_too_few_samples_and_skin_without_hue_say_nothing():
     noisy = eye.copy()
     noisy[..., 0] += np.random.default_rng(0).uniform(-60, 60, (20, 20))
     assert np.isnan(eye_share(noisy, PLACE, ~PLACE, 50))
+
+
+@pytest.mark.parametrize("cast", [0, 1, 3, 7])
+def test_a_grey_picture_tells_nothing_whatever_its_cast(cast: int) -> None:
+    """An eye in it has the hue of its skin, as a shut one would."""
+    grey = picture((130, 130, 130), (205, 205, 205))
+    grey[..., 0] += cast
+    assert np.isnan(eye_share(grey, PLACE, ~PLACE, 50))

@@ -76,7 +76,7 @@ def test_the_number_of_a_frame_is_no_tile(folder, wide_sheet) -> None:
 @pytest.mark.filterwarnings("error")
 def test_an_image_that_is_too_large_says_how_to_let_it_in(folder) -> None:
     folder.names("skin.png")
-    folder.write("skin.png", np.zeros((120, 100, 3), np.uint8))
+    folder.write("skin.png", np.tile(RED[:1, :1], (120, 100, 1)))
     said = folder.find(max_pixels=11_999).notes["texture-unreadable"]
     assert "100 x 120 = 12,000 pixels" in said and "`--set ingest.max_pixels=12000`" in said and "GB" in said
     assert folder.find(max_pixels=12_000).notes == {}

@@ -162,6 +162,7 @@ def test_frames_without_texture_stay_as_they_are_and_say_so(subject, tmp_path):
     paths = write_sequence(tmp_path, SMILE, [0.0, 0.0], image=False, rejected=[1])
     with Checkpoint(made(tmp_path, task_of(tmp_path, SMILE, paths, neutral=neutral))) as after:
         assert [s.note for s in after.statuses] == ["not-refined", ""]
+        assert "without textures nothing is to be mended" in after.statuses[0].message
         assert [s.ok for s in after.statuses] == [True, False]
         with Checkpoint(paths["register"]) as before:
             assert np.array_equal(after["vertices"][0], before["vertices"][0])
