@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.errors import MissingDependencyError, raise_if_memory
-from mimicme.pipeline.geometry.mesh import edges, lengths
+from mimicme.pipeline.geometry.mesh import boundary_vertices, edges, lengths
 
 PLOTLY = "open3d.visualization.draw_plotly"
 
@@ -107,6 +108,11 @@ class Surface:
             self._tensor(np.ascontiguousarray(vertices, np.float32)),
             self._tensor(np.ascontiguousarray(faces, np.uint32)),
         )
+
+    @cached_property
+    def rim(self) -> Bools:
+        """(n,) True at vertices of an edge that only one triangle has; computed once, when it is first asked for."""
+        return boundary_vertices(self.faces, len(self.vertices))
 
     def closest(self, points: Floats) -> Closest:
         """Closest surface points to (k, 3) points."""

@@ -10,7 +10,7 @@ import numpy as np
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.captures.units import face_axes
 from mimicme.pipeline.errors import FrameRejected
-from mimicme.pipeline.geometry.mesh import boundary_vertices, inverse, transform
+from mimicme.pipeline.geometry.mesh import inverse, transform
 from mimicme.pipeline.geometry.spatial import Closest, Surface
 from mimicme.pipeline.landmarks import DETECTED, GROUPS, IBUG68, MANUAL, NONE, PARTS, Located
 from mimicme.pipeline.landmarks.beside import Beside
@@ -154,8 +154,7 @@ def over_surface(points: Floats, surface: Surface) -> float:
 
 def _median_inside(nearest: Closest, surface: Surface) -> float:
     # a point beyond a border, or over a hole, is nearest to the rim: how far off it lies is the scan's doing
-    rim = boundary_vertices(surface.faces, len(surface.vertices))
-    inside = nearest.distances[~rim[surface.faces[nearest.triangles]].any(axis=1)]
+    inside = nearest.distances[~surface.rim[surface.faces[nearest.triangles]].any(axis=1)]
     return float(np.median(inside)) if len(inside) >= LEAST_OVER_DATA else np.nan
 
 
