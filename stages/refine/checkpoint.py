@@ -72,7 +72,7 @@ class RefineCheckpoint(RegisteredCheckpoint):
             group["vertices"][:].astype(np.float64),
             group["texture"][:],
             group["coverage"][:],
-            float(group["expected_error"][()]) if "expected_error" in group else float("nan"),
+            float(group["expected_error"][()]) if "expected_error" in group else np.nan,
         )
 
 
