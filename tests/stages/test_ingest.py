@@ -573,9 +573,11 @@ def test_the_largest_image_is_the_same_for_every_stage(
     limits = []
     decode = image.decode
 
-    def watched(data: bytes, max_pixels: int = image.MAX_PIXELS, name: str = "image") -> image.Pixels:
+    def watched(
+        data: bytes, max_pixels: int = image.MAX_PIXELS, name: str = "image", **more: int
+    ) -> image.Pixels:
         limits.append(max_pixels)
-        return decode(data, max_pixels, name)
+        return decode(data, max_pixels, name, **more)
 
     with capture.ingest(max_pixels=image.LARGEST_PIXELS) as got:
         monkeypatch.setattr(image, "decode", watched)

@@ -272,6 +272,8 @@ def test_who_was_never_begun_is_told_beside_what_went_wrong(make, fake):
         f"S2/angry is not made yet from read on; {run} it",
         f"S2/sad is not made yet from read on; {run} it",
     ]
+
+
 def test_the_expected_error_comes_first_and_a_distance_is_called_one() -> None:
     figures = [
         FigureSummary(n, "mm", 1, mean, 2.0)
