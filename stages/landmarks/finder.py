@@ -170,10 +170,14 @@ class FaceFinder:
             own = scene.surface.distance(view.points - scene.centre) < RIM_MM
             pose = head_pose(view.points, np.where(own, 0.02 + view.cosine**2, LEAST_TRUST))
             whole, view = self._whole_face(scene, image, pose)
-        found = refine_pose(whole, view, self.networks, rounds=1)
+        # what is mirrored about a middle that is off makes a face wider or narrower than it is: its picture stays as an
+        # average face's
+        found = refine_pose(whole, view, self.networks, rounds=1, width_mm=FACE_MM)
         if found is not None and not sure and found.view.presence <= SURE_PRESENCE:
             return None
-        seen = None if found is None else self.multi_view_consensus(whole, found, known=False)
+        seen = (
+            None if found is None else self.multi_view_consensus(whole, found, known=False, width_mm=FACE_MM)
+        )
         if seen is None or np.median(seen[0].spread) > FACE_SPREAD_MM:
             return None
         return on_scan_itself(
@@ -208,7 +212,7 @@ class FaceFinder:
         )
 
     def multi_view_consensus(
-        self, scene: Scene, head: Head, known: bool
+        self, scene: Scene, head: Head, known: bool, width_mm: float | None = None
     ) -> tuple[Consensus, list[View]] | None:
         """The consensus of views rendered around the head's pose, and these; None when too few show a face.
 
@@ -217,18 +221,19 @@ class FaceFinder:
 
         Args:
             known: the head was searched for from where it was one frame ago; then less is needed.
+            width_mm: how wide the pictures are; None: as the views' consensus says.
         """
-        pose, width_mm = head.pose, head.view.width_mm
+        pose, wide = head.pose, width_mm or head.view.width_mm
         sides = VIEWS if head.view.seen.mean() >= ENOUGH_SEEN else VIEWS + ASIDE
         between = ACROSS if known and sides == VIEWS else sides
         settled, rounds, close = False, 0, TRACKED_DEG if known else SETTLED_DEG
         while True:
             last = settled or rounds == MOST_ROUNDS
             around = [(0.0, 0.0), *(sides if last else between)]
-            as_drawn = head.still and pose is head.pose and abs(np.log(width_mm / FACE_MM)) < SETTLED_SHARE
+            as_drawn = head.still and pose is head.pose and abs(np.log(wide / FACE_MM)) < SETTLED_SHARE
             there = [head.view] if as_drawn and not last else []
             front, *beside = there + [
-                detect_points(scene, head_camera(pose, yaw, pitch, width_mm), self.networks, creases=last)
+                detect_points(scene, head_camera(pose, yaw, pitch, wide), self.networks, creases=last)
                 for yaw, pitch in around[len(there) :]
             ]
             views = [front, *(v for v in beside if v.presence >= LEAST_PRESENCE and v.seen.any())]
@@ -238,10 +243,11 @@ class FaceFinder:
             if last:
                 return consensus, views
             rounds += 1
-            turned, wider = angle_deg(pose, consensus.pose), consensus.width_mm / width_mm
+            wanted = width_mm or consensus.width_mm
+            turned, wider = angle_deg(pose, consensus.pose), wanted / wide
             settled = rounds >= (1 if known else 2)
             settled &= turned < close and abs(np.log(wider)) < SETTLED_SHARE
-            pose, width_mm = consensus.pose, consensus.width_mm
+            pose, wide = consensus.pose, wanted
 
 
 def on_scan_itself(located: Located, scene: Scene) -> Located:

@@ -202,7 +202,8 @@ def test_half_a_face_is_completed_about_the_pose_of_the_round_before(finder, per
         asked.append(pose)
         return pose
 
-    def refine(scene, view, networks, rounds):
+    def refine(scene, view, networks, rounds, width_mm):
+        assert width_mm == FACE_MM
         refined.append(view)
 
     monkeypatch.setattr(module, "head_pose", pose_of)

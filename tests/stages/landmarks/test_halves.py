@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mimicme.pipeline.geometry.mesh import Mesh, inverse, keep_triangles, transform
 from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.stages.landmarks import finder
 from mimicme.stages.landmarks.halves import _moved, completed, middle_of, missing_side
-from mimicme.stages.landmarks.views import View
+from mimicme.stages.landmarks.search import Head
+from mimicme.stages.landmarks.views import FACE_MM, View
 
 
 def face(step=2.0):
@@ -109,3 +112,23 @@ def test_a_side_is_missing_where_the_other_alone_is_seen(left, right, side):
         seen[rows[: round(share * len(rows))]] = True
     view = View(np.zeros((478, 2)), 10.0, points, seen, np.ones(478), 1.0)
     assert missing_side(view) == side
+
+
+@pytest.mark.parametrize("width_mm", [None, FACE_MM])
+def test_pictures_are_as_wide_as_is_said_else_as_the_face_in_them_wants(monkeypatch, width_mm):
+    """Half a face's mirror image says nothing of how wide the whole is: its pictures keep `FACE_MM`."""
+    widths = []
+    seen = np.ones(478, bool)
+
+    def looked(scene, camera, networks, creases=True):
+        widths.append(round(camera.size[0] / camera.pixels_per_mm, 6))
+        return SimpleNamespace(presence=20.0, seen=seen, width_mm=180.0)
+
+    monkeypatch.setattr(finder, "detect_points", looked)
+    monkeypatch.setattr(finder, "consensus_of", lambda views: SimpleNamespace(pose=np.eye(4), width_mm=180.0))
+    head = Head(np.eye(4), looked(None, finder.head_camera(np.eye(4)), None))
+    widths.clear()
+    assert finder.FaceFinder.multi_view_consensus(
+        SimpleNamespace(networks=None), None, head, known=False, width_mm=width_mm
+    )
+    assert set(widths) == {180.0 if width_mm is None else FACE_MM}
