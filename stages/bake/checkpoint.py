@@ -46,8 +46,8 @@ class BakeCheckpoint(Checkpoint):
             CONTRAST: "5th to 95th percentile of the brightness of the face's core in the texture, of the whole range",
             SKIN: "share of the face's core, without eyes, brows, nostrils and lips, whose colour is near their median",
             EYE_SKIN: "the same of what lies within 34 mm of the middle of an eye",
-            SHARPNESS: "detail of about 1 mm in the face's core: root mean square of the smoothed Laplacian of the log of "
-            "brightness",
+            SHARPNESS: "detail of about 1 mm in the face's core: root mean square of the smoothed Laplacian of the log "
+            "of brightness",
             **{
                 name: f"factor on {colour} that gives the texture its reference's exposure and white balance"
                 for name, colour in zip(_GAINS, _COLOURS, strict=True)

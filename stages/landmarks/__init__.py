@@ -507,12 +507,11 @@ def compute(task: Task[LandmarksSettings], out: CheckpointWriter) -> None:
         for row, frame in sorted(frames.items()):
             if (frame.found.source == MANUAL).any():
                 out.note(row, "landmarks-shifted", shift.sentence())
-        for row, error in off_scan.items():
-            if neighbours.may_be(
-                row, shift
-            ):  # else it would be told to raise a bound, and keep another scan's points
-                error.todo = shift.sentence()
-                out.reject(row, error)
+        for row, rejection in off_scan.items():
+            # else it would be told to raise a bound, and keep another scan's points
+            if neighbours.may_be(row, shift):
+                rejection.todo = shift.sentence()
+                out.reject(row, rejection)
     for row in sorted(finder.bare):
         out.note(
             row,

@@ -103,8 +103,8 @@ class RegisteredCheckpoint(Checkpoint):
             "lids_open_right": "how much further the mesh's lids of the subject's right eye are open than landmarks "
             "that have them shut",
             "lids_open_left": "the same of the subject's left eye",
-            "lids_folded": "share of the triangles about the eyes that are flipped or have no area, without eyeballs and rims of "
-            "shut lids",
+            "lids_folded": "share of the triangles about the eyes that are flipped or have no area, without eyeballs "
+            "and rims of shut lids",
             "ear_drape": "95th percentile of the distance of an ear's vertices to the neutral's, moved as a whole; the "
             "worse ear",
             "ear_distance": "median distance of the scan's vertices at an ear of the mesh to it; the worse ear",

@@ -91,7 +91,7 @@ class RegisterSettings:
     fine_landmark_share: float = 0.05
     membrane: float = 0.0003
     membrane_neutral: float = 0.006
-    # neutrals of `synth`, of `--maker people` and of the second maker: 0.006 1.27, 1.10, 0.83 mm; 0.002 1.20, 1.05, 0.84
+    # neutrals of `synth`, `--maker people` and the second maker: 0.006 1.27, 1.10, 0.83 mm; 0.002 1.20, 1.05, 0.84
     membrane_found: float = 0.003
     landmark_weight_mm2: float = 20.0
     detected_share: float = 0.05
