@@ -263,15 +263,11 @@ def test_what_nobody_timed_is_named() -> None:
     assert off.ahead().unknown == ("read", "pack")
 
 
-def test_elsewhere_than_on_a_terminal_a_line_is_said_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mimicme.pipeline.run import progress as module
-
+def test_elsewhere_than_on_a_terminal_a_line_is_said_now_and_then() -> None:
     out = io.StringIO()
-    told = Progress(Console(out), "read to fit", 9)
-    told.show(1, 0, ", about 3.0 s left")
+    Progress(Console(out), "read to fit", 9).show(1, 0, ", about 3.0 s left")
     assert out.getvalue() == ""
-    monkeypatch.setattr(module, "LINE_S", -1.0)
-    told.show(2, 1, ", about 2.0 s left")
+    Progress(Console(out, every_s=-1.0), "read to fit", 9).show(2, 1, ", about 2.0 s left")
     assert out.getvalue() == "read to fit: 2 of 9 sequences, 1 failed, about 2.0 s left\n"
 
 
