@@ -19,10 +19,11 @@ import numpy as np
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.template import Template, load_prepared
+from mimicme.stages.register.frame import Frame
 from mimicme.stages.register.levels import Levels, build_levels
 from mimicme.stages.register.settings import RegisterSettings
 from mimicme.stages.register.spline import landmark_spline
-from mimicme.stages.register.track import Frame, SequenceTracker
+from mimicme.stages.register.track import SequenceTracker
 
 REPEATS = 3
 Result = tuple[Floats, float]

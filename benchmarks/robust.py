@@ -27,9 +27,11 @@ from mimicme.pipeline.template import Template
 from mimicme.stages import align as align_stage
 from mimicme.stages import landmarks as landmarks_stage
 from mimicme.stages.align.on_surface import UpperFace, upper_face
-from mimicme.stages.register import quality, track
+from mimicme.stages.register import assessment, quality
+from mimicme.stages.register.frame import Frame, Registered
 from mimicme.stages.register.levels import Levels, build_levels
 from mimicme.stages.register.settings import RegisterSettings
+from mimicme.stages.register.track import SequenceTracker
 
 TOO_FAR_MM = 2.5
 
@@ -55,11 +57,11 @@ class Prepared:
             settings,
         )
 
-    def tracker(self, neutral: Floats | None = None) -> track.SequenceTracker:
-        return track.SequenceTracker(self.template, self.levels, self.settings, neutral)
+    def tracker(self, neutral: Floats | None = None) -> SequenceTracker:
+        return SequenceTracker(self.template, self.levels, self.settings, neutral)
 
 
-def aligned(prepared: Prepared, case: Case) -> tuple[track.Frame, Record]:
+def aligned(prepared: Prepared, case: Case) -> tuple[Frame, Record]:
     """One case as the register stage receives it, through the stages before; and their figures.
 
     Raises:
@@ -73,7 +75,7 @@ def aligned(prepared: Prepared, case: Case) -> tuple[track.Frame, Record]:
     settings = align_stage.AlignSettings()
     marks = prepared.template.landmarks()
     at = align_stage.align(marks, prepared.face, found.points, confidence, surface, settings)
-    frame = track.Frame(
+    frame = Frame(
         case.number,
         case.vertices,
         case.faces,
@@ -103,11 +105,11 @@ def verdict_noted() -> Iterator[list[FrameRejected]]:
         except FrameRejected as error:
             noted.append(error)
 
-    with mock.patch.object(track, "reject_bad", note):
+    with mock.patch.object(assessment, "reject_bad", note):
         yield noted
 
 
-def placed(found: track.Registered) -> Floats:
+def placed(found: Registered) -> Floats:
     """(V, 3) registered vertices in the scan's frame, mm."""
     return transform(found.pose, np.asarray(found.vertices, np.float64))
 

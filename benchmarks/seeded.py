@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +32,11 @@ from mimicme.pipeline.run.runner import run as run_stages
 from mimicme.pipeline.template import Template, prepare
 from mimicme.pipeline.workspace import Workspace
 from mimicme.stages import STAGES
-from mimicme.stages.register import track
-from mimicme.stages.register.mouth_light import Mouth
+from mimicme.stages.register import assessment
+from mimicme.stages.register.assessment import Evidence
+from mimicme.stages.register.frame import Frame, Registered
+from mimicme.stages.register.person import Person
+from mimicme.stages.register.quality import LandmarkChecks
 from mimicme.stages.register.regions import ears
 from mimicme.stages.register.targets import ScanTarget
 
@@ -378,21 +381,27 @@ def _linked(source: str, target: str) -> None:
 @contextmanager
 def _fits_moved(move: Callable[[Template, Floats], Floats]) -> Iterator[None]:
     """Inside, register's vertices are moved before they are assessed, once a frame."""
-    assess = track.SequenceTracker._assessed
+    judge = assessment.assessed
     moved: set[int] = set()
 
     def spoiled(
-        tracker: track.SequenceTracker, frame: track.Frame, vertices: Floats, pose: Floats, *more: Any
-    ) -> Any:
+        person: Person,
+        frame: Frame,
+        vertices: Floats,
+        pose: Floats,
+        checks: LandmarkChecks,
+        evidence: Evidence,
+        unsaid: Collection[str],
+    ) -> Registered:
         if frame.number not in moved:
             moved.add(frame.number)
-            vertices = move(tracker.template, np.asarray(vertices, np.float64))
+            vertices = move(person.setup.template, np.asarray(vertices, np.float64))
             # what is seen between the lips was measured before
             scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
-            more = tuple(tracker._mouth(vertices, scan) if isinstance(one, Mouth) else one for one in more)
-        return assess(tracker, frame, vertices, pose, *more)
+            evidence = evidence._replace(mouth=assessment.seen_mouth(person.setup, vertices, scan))
+        return judge(person, frame, vertices, pose, checks, evidence, unsaid)
 
-    with mock.patch.object(track.SequenceTracker, "_assessed", spoiled):
+    with mock.patch.object(assessment, "assessed", spoiled):
         yield
 
 

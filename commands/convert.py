@@ -105,9 +105,10 @@ def place(source: Template, target: Template) -> Placed:
 
 def _registered(template: Template, onto: Template) -> tuple[Floats, Floats]:
     """(V, 3) a template on another one's surface and in its frame, and (4, 4) its rigid motion there."""
+    from mimicme.stages.register.frame import Frame
     from mimicme.stages.register.levels import build_levels
     from mimicme.stages.register.settings import RegisterSettings
-    from mimicme.stages.register.track import Frame, SequenceTracker
+    from mimicme.stages.register.track import SequenceTracker
 
     settings = RegisterSettings()
     marks = onto.landmarks()

@@ -429,9 +429,10 @@ def _core(template: Template) -> list[Finding]:
 
 def _tried(template: Template) -> list[Finding]:
     """What the register stage makes of the template: lips, eyes, and a fit to its own surface."""
+    from mimicme.stages.register.frame import Frame
     from mimicme.stages.register.levels import build_levels
     from mimicme.stages.register.settings import RegisterSettings
-    from mimicme.stages.register.track import Frame, SequenceTracker
+    from mimicme.stages.register.track import SequenceTracker
 
     settings = RegisterSettings()
     try:

@@ -7,14 +7,14 @@ Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 canonical -
         skin_seen (F, V) u1, where the scan shows the person's own surface and not hair or clothes, see skin.py;
         neutral (V, 3) f4, the most neutral registered frame of a sequence that others take theirs from; of detected
         landmarks, detector_offset (68, 3) f4 mm; of who wears what looks like skin, worn (k,) i4: see
-        `track.SequenceTracker`; quality/*.
+        `person.Person`; quality/*.
 Fails   per frame: register-no-overlap, register-half, register-misfit, register-landmarks, register-folded.
 
 The method is the optimal-step non-rigid ICP of Amberg, Romdhani and Vetter (2007), with these changes: the local
 affine maps are eliminated in closed form (stiffness.py); targets are planes, rejected by normal, distance and
 boundary, and robustly weighted (targets.py); a landmark spline comes first and the landmarks stay to the end
 (spline.py, solver.py); a coarse level finds the way and the template's own resolution only fits the surface
-(levels.py); the rest shape turns with the head (track.py), and has its ears where the scan shows them
+(levels.py); the rest shape turns with the head (head_placing.py), and has its ears where the scan shows them
 (ear_placing.py, ear_relief.py).
 """
 
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from mimicme.pipeline.arrays import Floats
     from mimicme.pipeline.checkpoint import CheckpointWriter
     from mimicme.pipeline.template import TemplateKey
+    from mimicme.stages.register.frame import Registered
     from mimicme.stages.register.levels import Levels
-    from mimicme.stages.register.track import Registered, SequenceTracker
+    from mimicme.stages.register.track import SequenceTracker
 
 
 @lru_cache(maxsize=2)
@@ -78,9 +79,11 @@ def compute(task: Task[RegisterSettings], out: CheckpointWriter) -> None:
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.errors import FrameRejected
     from mimicme.pipeline.template import TemplateKey
+    from mimicme.stages.register.frame import Frame
     from mimicme.stages.register.frames import open_frames
     from mimicme.stages.register.parts import read_parts, write_part
-    from mimicme.stages.register.track import Frame, SequenceTracker, smooth_sequence
+    from mimicme.stages.register.smoothing import smooth_sequence
+    from mimicme.stages.register.track import SequenceTracker
 
     settings = task.settings
     template = task.load_template()
@@ -143,7 +146,9 @@ def _write(
                 "registered. Capture a neutral: a calm whole face, its mouth closed.",
             )
     neutral = [result.vertices for result in found.values() if result.number == tracker.neutral_number]
-    writer.neutral(neutral[0] if neutral else None, tracker.detector_offset, tracker.worn, personal)
+    writer.neutral(
+        neutral[0] if neutral else None, tracker.person.detector_offset, tracker.person.worn, personal
+    )
 
 
 def _takes_mb(settings: RegisterSettings, vertices: int) -> float:

@@ -5,7 +5,7 @@
                     0 hair, beard, cap or clothes, 255 nothing speaks against
     neutral         (V, 3) f4, the most neutral registered frame of a sequence that others take theirs from
     worn            (k,) i4 vertices below what is worn on the neutral, and told from skin by its rim alone (shells.py)
-    detector_offset (68, 3) f4 mm, what was taken off detected landmarks (`track.SequenceTracker`)
+    detector_offset (68, 3) f4 mm, what was taken off detected landmarks (`person.Person`)
     quality/*       (F,) f4: `quality.Quality`
     attrs           personal_template: whether the sequence was given its neutral; neutral_decision: in whose place it
                     was tried as the subject's

@@ -16,7 +16,7 @@ from mimicme.pipeline.stage import Task
 from mimicme.stages.align.checkpoint import AlignCheckpoint
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
-from mimicme.stages.register.track import Frame
+from mimicme.stages.register.frame import Frame
 
 
 @dataclass(frozen=True)

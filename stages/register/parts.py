@@ -20,7 +20,7 @@ from mimicme.stages.register.checkpoint import PartCheckpoint, PartWriter
 
 if TYPE_CHECKING:  # a run that only counts parts needs no more: tracking brings Open3D and what is compiled
     from mimicme.pipeline.checkpoint import CheckpointWriter
-    from mimicme.stages.register.track import Registered
+    from mimicme.stages.register.frame import Registered
 
 
 def count_parts(frames: int, part_frames: int) -> int:
@@ -43,7 +43,7 @@ def read_parts(paths: tuple[Path, ...]) -> tuple[list[FrameStatus], dict[int, Re
     Raises:
         CheckpointError: a part cannot be read.
     """
-    from mimicme.stages.register.track import Registered
+    from mimicme.stages.register.frame import Registered
 
     statuses: list[FrameStatus] = []
     found: dict[int, Registered] = {}

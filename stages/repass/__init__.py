@@ -9,7 +9,7 @@ Fails   never: a frame whose second result is not as good as its first keeps the
 
 The displacements from each subject's own neutral, of all subjects but those of its own fold (`prior.fold_of`), span a
 space of expressions (register/prior.py).  Its prediction from a frame's first result is the shape that
-stiffness now holds the frame to (`SequenceTracker.second_pass`); the last steps follow the scan alone.
+stiffness now holds the frame to (register/second_pass.py); the last steps follow the scan alone.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from mimicme.stages.repass.checkpoint import RepassCheckpoint
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import CheckpointWriter
     from mimicme.pipeline.corpus import Corpus
+    from mimicme.stages.register.frame import Registered
     from mimicme.stages.register.levels import Levels
     from mimicme.stages.register.prior import ExpressionPrior
-    from mimicme.stages.register.track import Registered
 
 MAX_SHAPES = 1500
 """Shapes that are learnt from at most; 60 kB each for 2,500 vertices of the coarse level."""
@@ -135,8 +135,8 @@ def register_settings(register: RegisteredCheckpoint) -> RegisterSettings:
 
 def first_result(register: RegisteredCheckpoint, row: int) -> Registered:
     """One frame as registered."""
+    from mimicme.stages.register.frame import Registered
     from mimicme.stages.register.quality import LandmarkChecks
-    from mimicme.stages.register.track import Registered
 
     quality = register.measured(row)
     return Registered(
@@ -182,8 +182,10 @@ def _second_pass(
     """Write the second results of one sequence."""
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.errors import FrameRejected
+    from mimicme.stages.register.frame import Frame
     from mimicme.stages.register.frames import open_frames
-    from mimicme.stages.register.track import Frame, SequenceTracker, smooth_sequence
+    from mimicme.stages.register.smoothing import smooth_sequence
+    from mimicme.stages.register.track import SequenceTracker
 
     settings = register_settings(register)
     tracker = SequenceTracker(task.load_template(), levels, settings, neutral, register.detector_offset)

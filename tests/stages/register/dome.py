@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -18,9 +19,11 @@ from mimicme.pipeline.landmarks.deviation import landmark_deviation
 from mimicme.pipeline.stage import Task
 from mimicme.pipeline.template import Template, save_prepared
 from mimicme.stages.landmarks.checkpoint import LandmarksWriter
+from mimicme.stages.register import compute
+from mimicme.stages.register.frame import Frame
 from mimicme.stages.register.levels import Levels, build_levels
 from mimicme.stages.register.settings import RegisterSettings
-from mimicme.stages.register.track import Frame, SequenceTracker
+from mimicme.stages.register.track import SequenceTracker
 
 HALF = np.array([75.0, 100.0])  # of the template's outline, mm
 SETTINGS = RegisterSettings(coarse_vertices=500)
@@ -197,3 +200,35 @@ def checkpoints(
     sources = tuple(FrameSource(n, Path(f"/nowhere/{n:04d}.obj")) for n in numbers)
     sequence = Sequence(item, "smile", "smile", sources)
     return Task(sequence, settings, Captures(Path("/nowhere")), paths, None, prepared)
+
+
+ALL_DETECTED = np.ones(68, bool)
+QUICK = RegisterSettings(coarse_vertices=500, coarse_steps=4, tracked_steps=2, fine_steps=2)
+
+
+def quick_task(root: Path, frames: list[Frame], lost: tuple[int, ...] = ()) -> Task:
+    """The task of a quick registration, with what the earlier stages would have written."""
+    return checkpoints(root, frames, QUICK, lost)
+
+
+def seen_beside(frame: Frame, offset: np.ndarray) -> Frame:
+    """The frame with landmarks found by a detector that sees them beside their places."""
+    return replace(frame, landmarks=frame.landmarks + offset @ frame.pose[:3, :3].T, detected=ALL_DETECTED)
+
+
+def turned_landmarks(frame: Frame, degrees: float = 3.0) -> Frame:
+    """The frame, on which a detector sees the whole face a little turned about its middle, upwards."""
+    middle = frame.landmarks.mean(axis=0)
+    turn = Rotation.from_rotvec(np.radians(degrees) * frame.pose[:3, 0]).as_matrix()
+    return replace(frame, landmarks=middle + (frame.landmarks - middle) @ turn.T)
+
+
+def in_scan(result):
+    """(V, 3) the registered vertices in the scan's own frame."""
+    return transform(result.pose, np.asarray(result.vertices, float))
+
+
+def made(task: Task, path: Path) -> Path:
+    with writing(path, stage="register", item="S001/smile", made_by={}) as out:
+        compute(task, out)
+    return path

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mimicme.stages.register.carried_motion import NOISE_MM, SMOOTH_MM, CarriedMotion
+from mimicme.stages.register.fine import fitted_fine
 from mimicme.stages.register.fit import FitTarget, Fitter
 from mimicme.stages.register.levels import build_levels
 from mimicme.stages.register.targets import ScanTarget
@@ -93,7 +94,8 @@ def test_the_corner_of_a_smiling_mouth_stays_where_the_coarse_level_brought_it(
 
     def kept() -> float:
         tracker = SequenceTracker(template, levels, dome.SETTINGS, rest)
-        found = tracker._fine(rest, target, true - rest)
+        fitter = tracker.person.fitters.of(False, False)
+        found = fitted_fine(tracker.person, fitter, rest, target, true - rest)
         return float((levels.fine.landmarks @ found)[CORNER] @ way / (way @ way))
 
     carried = kept()
@@ -113,8 +115,8 @@ def test_a_person_is_not_drawn_back_to_the_template(dome, template, levels, monk
 
     def kept() -> float:
         tracker = SequenceTracker(template, levels, dome.SETTINGS, None)
-        tracker._fitter = tracker._generic_fitters(dome.SETTINGS.membrane_neutral).of(False, False)
-        found = tracker._fine(rest, target, true - rest)
+        fitter = tracker.setup.generic_fitters(dome.SETTINGS.membrane_neutral).of(False, False)
+        found = fitted_fine(tracker.person, fitter, rest, target, true - rest)
         return float((levels.fine.landmarks @ found)[CORNER] @ way / (way @ way))
 
     carried = kept()

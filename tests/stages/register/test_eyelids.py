@@ -10,8 +10,9 @@ import pytest
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import GROUPS
 from mimicme.pipeline.template.eyelids import LEAST_VERTICES, open_share, patches
-from mimicme.stages.register import track
+from mimicme.stages.register import second_pass, tracked_fit
 from mimicme.stages.register.eyelids import find_eye
+from mimicme.stages.register.fit import FitTarget
 from mimicme.stages.register.levels import build_levels
 from mimicme.stages.register.quality import OPEN_LIDS_MM
 from mimicme.stages.register.track import SequenceTracker
@@ -216,9 +217,9 @@ def test_a_second_pass_keeps_what_the_first_told_of_an_eye(dome, fine_template, 
         frame = replace(seen(dome, apart, look), number=1)
         first = tracker.register(frame)
         asked = []
-        of = tracker._fitters.of
+        of = tracker.person.fitters.of
         monkeypatch.setattr(
-            tracker._fitters, "of", lambda *shut, of=of, asked=asked: asked.append(shut) or of(*shut)
+            tracker.person.fitters, "of", lambda *shut, of=of, asked=asked: asked.append(shut) or of(*shut)
         )
         second = tracker.second_pass(replace(frame, colors=None), first, _Still())
         assert asked == [(meets, False)]
@@ -274,16 +275,17 @@ def test_both_passes_fit_to_the_lids_that_the_colours_bear_out(
     tracker = SequenceTracker(fine_template, levels, replace(dome.SETTINGS, coarse_vertices=1500), None)
     tracker.register(dome.frame(0, spacing=2.0))
     _, first, second, _, third, fourth = range(*GROUPS["right_eye"].indices(68))
-    tracker.detector_offset = np.zeros((68, 3))
-    tracker.detector_offset[[first, second], 1] = -opens_mm / 2
-    tracker.detector_offset[[third, fourth], 1] = opens_mm / 2
+    offset = np.zeros((68, 3))
+    offset[[first, second], 1] = -opens_mm / 2
+    offset[[third, fourth], 1] = opens_mm / 2
+    tracker.person = replace(tracker.person, detector_offset=offset)
     given = []
-    target_of = track.FitTarget
-    monkeypatch.setattr(
-        track,
-        "FitTarget",
-        lambda scan, landmarks, *more: given.append(landmarks) or target_of(scan, landmarks, *more),
-    )
+    for module in (tracked_fit, second_pass):
+        monkeypatch.setattr(
+            module,
+            "FitTarget",
+            lambda scan, landmarks, *more: given.append(landmarks) or FitTarget(scan, landmarks, *more),
+        )
     frame = replace(seen(dome, apart, look), number=1)
     result = tracker.register(frame)
     tracker.second_pass(replace(frame, colors=None), result, _Still())

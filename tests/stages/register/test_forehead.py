@@ -56,6 +56,7 @@ def test_it_is_held_to_where_the_skull_has_taken_it(dome, template):
 
 
 def test_raised_brows_do_not_take_the_top_of_the_forehead_along(dome, template, monkeypatch):
+    from mimicme.stages.register import tracked_fit
     from mimicme.stages.register.track import SequenceTracker
 
     levels = build_levels(template, 500, dome.SETTINGS.membrane)
@@ -71,7 +72,7 @@ def test_raised_brows_do_not_take_the_top_of_the_forehead_along(dome, template, 
 
     brows = float((levels.fine.landmarks @ (true - template.vertices))[BROWS, 1].mean())
     held, held_brows = risen()
-    monkeypatch.setattr(SequenceTracker, "_head_of", lambda *_: None)
+    monkeypatch.setattr(tracked_fit, "head_of", lambda *_: None)
     free, _ = risen()
     assert free > 1.5
     assert abs(held) < free / 3

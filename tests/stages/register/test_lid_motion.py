@@ -181,7 +181,7 @@ def test_a_rim_goes_as_far_as_its_landmarks(dome, template, levels):
         tracker = SequenceTracker(template, levels, replace(dome.SETTINGS, coarse_vertices=1500), None)
         neutral = tracker.register(dome.frame(0, spacing=2.0)).vertices
         if not free:
-            tracker._lid_motion = None
+            tracker.person = replace(tracker.person, lid_motion=None)
         moved = levels.fine.landmarks @ (tracker.register(frame).vertices - neutral)
         lowered_by.append(-moved[[first + 1, first + 2], 1].mean())
     asked = (dome.frame(0, spacing=2.0).landmarks - marks)[[first + 1, first + 2], 1].mean()
@@ -201,7 +201,7 @@ def test_a_wrong_landmark_of_a_lid_counts_in_full(dome, template, levels):
         tracker = SequenceTracker(template, levels, replace(dome.SETTINGS, coarse_vertices=1500), None)
         tracker.register(dome.frame(0, spacing=2.0))
         if not free:
-            tracker._lid_motion = None
+            tracker.person = replace(tracker.person, lid_motion=None)
         errors.append(tracker.register(replace(frame, landmarks=marks)).quality.landmark_error)
     assert errors[0] > 0.85 * errors[1]
 
@@ -218,6 +218,6 @@ def test_nothing_follows_lids_that_a_detector_found(dome, template, levels):
         tracker = SequenceTracker(template, levels, replace(dome.SETTINGS, coarse_vertices=1500), None)
         tracker.register(dome.frame(0, spacing=2.0))
         if not free:
-            tracker._lid_motion = None
+            tracker.person = replace(tracker.person, lid_motion=None)
         shapes.append(tracker.register(frame).vertices)
     np.testing.assert_array_equal(*shapes)

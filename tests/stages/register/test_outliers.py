@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.numerics.temporal import Regions
+from mimicme.stages.register.assessment import SURFACE_SLACK, SURFACE_SLACK_MM
+from mimicme.stages.register.frame import Registered
 from mimicme.stages.register.quality import LandmarkChecks, Quality
-from mimicme.stages.register.track import SURFACE_SLACK, SURFACE_SLACK_MM, Registered, smooth_sequence
+from mimicme.stages.register.smoothing import smooth_sequence
 
 CORNER = 54
 """The left corner of the mouth, in the middle of skin that landmarks alone hold in place along the surface."""

@@ -14,9 +14,9 @@ from mimicme.pipeline.items import Part
 from mimicme.pipeline.stage import Task
 from mimicme.stages.register import STAGE
 from mimicme.stages.register import compute as run_stage
+from mimicme.stages.register.frame import Frame
 from mimicme.stages.register.parts import count_parts, read_parts
 from mimicme.stages.register.settings import RegisterSettings
-from mimicme.stages.register.track import Frame
 
 COUNT = 12
 QUICK = RegisterSettings(coarse_vertices=500, coarse_steps=4, tracked_steps=2, fine_steps=2, part_frames=6)

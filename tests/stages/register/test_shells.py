@@ -9,9 +9,11 @@ import pytest
 from scipy.spatial import cKDTree
 
 from mimicme.pipeline.geometry.mesh import vertex_normals
+from mimicme.stages.register import neutral_fit
 from mimicme.stages.register.fit import Fitter
 from mimicme.stages.register.shells import LEAST_MM2, STEP_MM
-from mimicme.stages.register.track import NEAR_SHELLS_MM, SequenceTracker
+from mimicme.stages.register.skin_tracking import NEAR_SHELLS_MM
+from mimicme.stages.register.track import SequenceTracker
 
 LINE_MM = 62.0
 """Height of the cap's rim on the dome, which ends at 100."""
@@ -29,7 +31,7 @@ def capped(dome, thick):
 
 @pytest.fixture
 def shells(dome):
-    return dome.tracker()._skin.shells
+    return dome.tracker().setup.anatomy.skin.shells
 
 
 @pytest.fixture
@@ -145,7 +147,7 @@ def test_the_mesh_goes_on_below_a_smooth_cap_in_the_colour_of_skin(dome, above):
     tracker = dome.tracker()
     found = tracker.register(frame)
     assert (found.skin[below] < 128).all()
-    assert above[tracker.worn].min() > -9
+    assert above[tracker.person.worn].min() > -9
     assert (
         dome.apart(found.vertices, truth)[below].mean() < 0.5 * dome.apart(kept.vertices, truth)[below].mean()
     )
@@ -153,35 +155,37 @@ def test_the_mesh_goes_on_below_a_smooth_cap_in_the_colour_of_skin(dome, above):
     again = tracker.register(replace(frame, number=1))
     assert (again.skin[below] < 128).all()
     # another sequence of the subject has it from the neutral, as what is worn is not looked for again
-    other = SequenceTracker(dome.template(), dome.levels(), dome.SETTINGS, tracker.neutral, worn=tracker.worn)
+    other = SequenceTracker(
+        dome.template(), dome.levels(), dome.SETTINGS, tracker.neutral, worn=tracker.person.worn
+    )
     assert (other.register(frame).skin[below] < 128).all()
-    assert not len(dome.tracker(tracker.neutral).worn)
+    assert not len(dome.tracker(tracker.neutral).person.worn)
 
 
 def test_the_fit_without_what_is_worn_changes_nothing_far_from_it(dome, monkeypatch):
     """Where the first one had found its way."""
     started, fitted, rests = [], [], []
-    coarse, fine, near = Fitter.coarse, SequenceTracker._fine, SequenceTracker._near_worn
+    coarse, fine, near = Fitter.coarse, neutral_fit.fitted_fine, neutral_fit.near_worn
 
     def coarse_spied(self, rest, target, start, steps):
         started.append(start.copy())
         return coarse(self, rest, target, start, steps)
 
-    def fine_spied(self, rest, target, displacement):
+    def fine_spied(person, fitter, rest, target, displacement):
         fitted.append((started[-1], displacement.copy()))
-        return fine(self, rest, target, displacement)
+        return fine(person, fitter, rest, target, displacement)
 
-    def near_spied(self, rest):
+    def near_spied(rest, worn):
         rests.append(rest.copy())
-        return near(self, rest)
+        return near(rest, worn)
 
     monkeypatch.setattr(Fitter, "coarse", coarse_spied)
-    monkeypatch.setattr(SequenceTracker, "_fine", fine_spied)
-    monkeypatch.setattr(SequenceTracker, "_near_worn", near_spied)
+    monkeypatch.setattr(neutral_fit, "fitted_fine", fine_spied)
+    monkeypatch.setattr(neutral_fit, "near_worn", near_spied)
     tracker = dome.tracker()
     tracker.register(capped(dome, 4.0))
     (rest,) = rests
-    away = cKDTree(rest[tracker.worn]).query(rest)[0]
+    away = cKDTree(rest[tracker.person.worn]).query(rest)[0]
     before, after = fitted[0]
     changed = (before != after).any(axis=1)
     assert changed[away < 15].all()

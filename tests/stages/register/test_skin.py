@@ -44,7 +44,7 @@ def scan(dome, thick=0.0, rough=0.0, hair=SKIN, light=0.0):
 def share(dome, frame):
     """(V,) of the true shape."""
     template, levels = dome.template(), dome.levels()
-    region = dome.tracker()._skin
+    region = dome.tracker().setup.anatomy.skin
     assert isinstance(region, SkinRegion)
     target = ScanTarget(frame.vertices, frame.faces, colors=frame.colors)
     vertices = template.vertices
@@ -111,7 +111,7 @@ def test_what_hair_hides_is_hidden_and_a_hole_elsewhere_is_none(dome, height):
 
 
 def test_what_is_seen_beside_hair_is_as_it_looks_and_only_what_is_hidden_is_covered(dome):
-    region = dome.tracker()._skin
+    region = dome.tracker().setup.anatomy.skin
     half = np.where(region.judged > 0, 0.6, 0.0)
     shown = np.ones(len(half), bool)
     np.testing.assert_array_equal(region._with_hidden(half, shown), half)
@@ -176,7 +176,7 @@ def with_beard(dome, thick=8.0, rough=1.0, hair=HAIR, skin=SKIN):
 def grown(dome):
     """(V,) True well inside the face's part where a beard grows."""
     x, y = dome.template().vertices[:, :2].T
-    region = dome.tracker()._skin
+    region = dome.tracker().setup.anatomy.skin
     return (region.bearded == 1) & (y < -40) & (np.hypot(x / 45, (y + 42) / 25) > 1)
 
 
@@ -233,7 +233,7 @@ def with_hair_at_the_side(dome, rough=1.0, hair=HAIR):
 def hung_over(dome):
     """(V,) True well inside what such hair covers of the face beside its core; and the same on the other side."""
     x = dome.template().vertices[:, 0]
-    beside = dome.tracker()._skin.beside == 1
+    beside = dome.tracker().setup.anatomy.skin.beside == 1
     return beside & (x > BESIDE_MM + 5), beside & (x < -BESIDE_MM - 5)
 
 
@@ -251,7 +251,7 @@ def test_hair_that_hangs_into_the_face_is_no_skin(dome):
     ids=["hair", "make-up", "a dent, wrinkles", "the same in shade"],
 )
 def test_beside_the_face_another_hue_and_roughness_together_are_hair(dome, look, told):
-    region, template = dome.tracker()._skin, dome.template()
+    region, template = dome.tracker().setup.anatomy.skin, dome.template()
     frame = with_hair_at_the_side(dome, **look)
     target = ScanTarget(frame.vertices, frame.faces, colors=frame.colors)
     normals = vertex_normals(template.vertices, template.faces)
@@ -340,7 +340,7 @@ def test_what_is_worn_pushes_a_head_in_that_is_too_large(dome, height):
 
 def test_doubts_that_nothing_bears_out_are_none(dome):
     """A patch counts by its area and by how sure it is; a part of it, however sure, with the rest."""
-    region, vertices = dome.tracker()._skin, dome.template().vertices
+    region, vertices = dome.tracker().setup.anatomy.skin, dome.template().vertices
     away = np.linalg.norm(vertices - vertices[np.argmax(vertices[:, 1])], axis=1)
     patch, spot = away < 40, away < 5
     area = float(region.areas[patch].sum())
