@@ -5,7 +5,8 @@ longer ones; the forehead has no relief that could put that right later.  What a
 picture shows it: near the networks' line the darkest path that bends little, by dynamic programming (Montanari 1971,
 "On the optimal detection of curves in noisy pictures"), from the steepest step between dark and skin on one side to
 that on the other.  Dark is what the surface's shape does not explain (shade.py): the root of the nose and the socket
-lie in shade, and a path goes on into it.
+lie in shade, and a path goes on into it.  What shade is left has the hue of skin, where hair is greyer: it does not
+count either.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mimicme.pipeline.arrays import Bools, Floats
+from mimicme.pipeline.arrays import Bools, Floats, Singles
 from mimicme.pipeline.drawing.render import Camera
 from mimicme.pipeline.formats.image import opencv
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
-from mimicme.stages.landmarks.shade import unshaded
+from mimicme.stages.landmarks.shade import hue_of, unshaded
 from mimicme.stages.landmarks.strips import (
     arc_length,
     at_shares,
@@ -73,6 +74,13 @@ UNSEEN_END = 0.3  # what the points of an end that is not seen are worth, beside
 UNLIKE_MM = (3.0, 5.0)
 FARTHER_MM = (0.0, 1.0)
 EYE_MM = 2.0  # around an eye's opening: lashes
+# Hair, by hue; reasoned, not tuned.  Skin's own hue is that of what is hardly darker than skin (natural logarithms).
+SKIN_DARK = 0.1
+HAIR_HUE = (0.0, 0.5)  # from shade to hair, in shares of how far the hue of hair as dark is from skin's
+# From nothing said to all of it, in standard deviations of skin's hue: by which a place as dark as this has to be
+# unlike skin, and by which the brow's middle has to be; without any hair that is less than one.
+HUE_NOISES, LINE_NOISES = (2.0, 4.0), (1.0, 2.0)
+LEAST_NOISE = 0.01  # of skin's hue: less is a drawing's
 
 
 class Stroke(NamedTuple):
@@ -119,7 +127,7 @@ def follow_brows(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Fl
         seen = camera.project(points[rows])
         picture, depth = scene.shown(camera)
         skin = ~_eyes(camera, points)
-        side = unshaded(picture, depth, skin, camera.pixels_per_mm), np.isnan(depth), seen
+        side = unshaded(picture, depth, skin, camera.pixels_per_mm), np.isnan(depth), seen, hue_of(picture)
         sides.append((rows, camera, side))
         strokes.append(stroke(*side))
     for (rows, camera, side), brow, other in zip(sides, strokes, strokes[::-1], strict=True):
@@ -149,12 +157,14 @@ def stroke(
     brightness: NDArray[np.float32],
     empty: Bools,
     points: Floats,
+    hue: NDArray[np.float32] | None = None,
     beyond: tuple[float, float] = (0.0, 0.0),
     believed: tuple[float, float] = (1.0, 1.0),
 ) -> Stroke | None:
     """The stroke of a brow; None where none stands out.
 
     Args:
+        hue: (height, width, 2) of the picture, see `shade.hue_of`; by it shade is told from hair.
         beyond: mm, how far beyond the detector's the other brow's ends lie: where these do that are not seen here.
         believed: by how much, 0 to 1, its first and last end may be taken where they seem to be.
         points: (5, 2) px as a detector has them.
@@ -169,12 +179,13 @@ def stroke(
     at = base[:, None] + (offsets * PIXELS_PER_MM)[None, :, None] * down[:, None]
     missing = sampled(empty, at) > 0
     band = smoothed(sampled(brightness, at), missing, SMOOTH_MM / STEP_MM)
-    core, near, far = (round(x / STEP_MM) for x in (CORE_MM, *FLANK_MM))
-    middle = means(band, -core, core, far)
-    above, below = means(band, -far, -near, far), means(band, near, far, far)
-    whole = means(missing.astype(np.float32), -far, far, far) < 1e-6
-    sides = np.where(whole, np.minimum(above, below) - middle, 0.0)
-    path = ridge(sides, MOVE_COST)
+    path = _darkest(band, missing)
+    if hue is not None:
+        colors = [smoothed(sampled(x, at), missing, SMOOTH_MM / STEP_MM) for x in np.moveaxis(hue, -1, 0)]
+        band = _hair(band, np.stack(colors, axis=-1), missing, path, between)
+        path = _darkest(band, missing)
+    core, far = round(CORE_MM / STEP_MM), round(FLANK_MM[1] / STEP_MM)
+    middle, above, sides, whole = _beside(band, missing)
     rows = np.arange(len(path))
     # the socket below may be as dark as a brow: the skin above alone has half of the weight
     contrast = (sides[rows, path] + (above - middle)[rows, path]) / 2
@@ -204,6 +215,68 @@ def stroke(
         (starts, ends),
         outside,
     )
+
+
+def _beside(band: Singles, missing: Bools) -> tuple[Floats, Floats, Floats, Bools]:
+    """Of a strip (n, m): the means (n, k) over a brow's half width to either side of each place, and above it; how much
+    darker it is than the darker of what lies above and below; and where nothing of that is missing (n, k)."""
+    core, near, far = (round(x / STEP_MM) for x in (CORE_MM, *FLANK_MM))
+    middle = means(band, -core, core, far)
+    above, below = means(band, -far, -near, far), means(band, near, far, far)
+    whole = means(missing.astype(np.float32), -far, far, far) < 1e-6
+    return middle, above, np.where(whole, np.minimum(above, below) - middle, 0.0), whole
+
+
+def _darkest(band: Singles, missing: Bools) -> NDArray[np.int64]:
+    """(n,) the path through a strip (n, m) that is darkest beside what lies above and below; columns of `_beside`."""
+    return ridge(_beside(band, missing)[2], MOVE_COST)
+
+
+def _hair(band: Singles, hue: Singles, missing: Bools, path: NDArray[np.int64], between: slice) -> Singles:
+    """A strip (n, m) without what is dark and has the hue of skin: shade that the surface's shape does not explain.
+
+    Shade leaves skin's hue as it is, or redder (the dichromatic model of Shafer 1985, light reflected from skin to
+    skin); hair is greyer or yellower, the more the darker.  How much this brow's is, the middle of its darkest line
+    shows, or that of least red: the darkest may lie in shade from end to end.  What has not another hue than skin says
+    nothing: all stays as it is.
+
+    Args:
+        band: natural logarithm of brightness, about 0 on skin.
+        hue: (n, m, 2) see `shade.hue_of`.
+        path: (n,) of `_darkest`; between: what lies between the networks' ends.
+    """
+    skin = (np.abs(band) < SKIN_DARK) & ~missing
+    skin[: between.start] = skin[between.stop :] = False
+    if skin.sum() < band.shape[1]:
+        return band
+    unlike = hue - np.median(hue[skin], axis=0).astype(np.float32)
+    out = band
+    most = 0.0
+    for line in (path, _darkest(hue[..., 0], missing)):
+        dark = -_in_the_middle(band, line, between)
+        axis = np.array([_in_the_middle(unlike[..., k], line, between) for k in (0, 1)])
+        axis[0] = min(axis[0], 0.0)  # redder: shade may be, too
+        size = float(np.linalg.norm(axis))
+        if not (dark > SKIN_DARK and size > 0):
+            continue
+        along = unlike @ (axis / size)
+        noise = max(1.4826 * float(np.median(np.abs(along[skin]))), LEAST_NOISE)
+        sure = float(ramp(size / noise, LINE_NOISES))
+        if not sure > most:
+            continue
+        most = sure
+        expected = np.maximum(-band, 0.0) * size / dark  # of hair as dark as each place
+        hair = ramp(along / np.maximum(expected, 1e-6), HAIR_HUE)
+        told = sure * ramp(expected / noise, HUE_NOISES)
+        out = np.where(band < 0, band * (1 - told * (1 - hair)), band).astype(np.float32)
+    return out
+
+
+def _in_the_middle(strip: Singles, path: NDArray[np.int64], between: slice) -> float:
+    """The median, between the networks' ends, of a strip's means (n, m) over a brow's half width beside a path."""
+    core, far = round(CORE_MM / STEP_MM), round(FLANK_MM[1] / STEP_MM)
+    rows = np.arange(between.start, between.stop)
+    return float(np.median(means(strip, -core, core, far)[rows, path[rows]]))
 
 
 def _end(dark: Floats, between: slice, outwards: int, beyond: float, believed: float) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.formats.image import opencv
 
 BLACK = 8.0  # added to brightness, of 255: what is nearly black has no contrast
+LEVEL = 1.0  # added before a ratio of colours: more would make what is dark greyer
 SMOOTH_MM = 1.2  # of the depth, before its slope is taken
 AROUND_MM = (3.0, 6.0, 12.0)  # widths (standard deviations) of the surroundings that a place may lie behind
 LEAST_FACING = 0.3  # cosine to the camera's direction of what the fit may use
@@ -54,6 +55,13 @@ def unshaded(
         scale = 1.5 * float(np.median(np.abs(off))) + NOISE
         weights = 1 / (1 + (off / (np.where(off < 0, DARKER, LIGHTER) * scale)) ** 2) ** 2
     return np.asarray(brightness - terms @ light, np.float32)
+
+
+def hue_of(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(h, w, 2) the natural logarithms of red over green and of green over blue of a picture (h, w, 3) RGB in [0, 255],
+    which shade leaves as they are."""
+    light = np.log(picture + LEVEL)
+    return np.asarray(light[..., :2] - light[..., 1:], np.float32)
 
 
 def _terms(depth: NDArray[np.float32], pixels_per_mm: float) -> tuple[Floats, Floats]:

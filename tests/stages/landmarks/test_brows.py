@@ -6,7 +6,7 @@ import pytest
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.stages.landmarks import brows
 from mimicme.stages.landmarks.brows import PIXELS_PER_MM, SIZE_MM, Stroke, follow_brows
-from mimicme.stages.landmarks.shade import unshaded
+from mimicme.stages.landmarks.shade import hue_of, unshaded
 from mimicme.stages.landmarks.views import Scene
 
 HEIGHT, WIDTH = (round(side * PIXELS_PER_MM) for side in SIZE_MM)
@@ -200,7 +200,7 @@ def test_an_end_over_a_hole_is_looked_up_at_the_other_brow():
     assert alone.ends[0] < 0.05 and alone.ends[1] > 0.9
     worth = alone.worth(np.linspace(0, 1, 5))
     assert worth[0] < 0.5 * worth[-1] and (np.diff(worth) > 0).all()
-    both = brows.stroke(dark, empty, SEEN, (8.0, 1.0))
+    both = brows.stroke(dark, empty, SEEN, None, (8.0, 1.0))
     np.testing.assert_allclose(ends_mm(both.line), ENDS_MM, atol=1.0)
     assert both.ends == alone.ends
 
@@ -219,7 +219,7 @@ def test_an_inner_end_unlike_the_other_brows_is_not_believed():
 
 def test_such_an_end_goes_where_the_other_brow_ends():
     dark = unshaded(drawn(), np.zeros((HEIGHT, WIDTH), np.float32), ~nothing(), PIXELS_PER_MM)
-    found = brows.stroke(dark, nothing(), SEEN, (2.0, 0.0), (0.0, 1.0))
+    found = brows.stroke(dark, nothing(), SEEN, None, (2.0, 0.0), (0.0, 1.0))
     np.testing.assert_allclose(ends_mm(found.line), [-20.0, ENDS_MM[1]], atol=1.0)
     assert found.ends[0] == 0.0 and found.ends[1] > 0.9
 
@@ -249,3 +249,42 @@ def test_of_a_step_beside_a_hole_there_is_the_less_evidence_the_nearer_it_lies()
         evidence.append(brows._end(beside, slice(10, 40), 1, 0.0, 1.0)[1])
     assert evidence[0] < 0.3 and evidence[-1] == 1.0
     assert np.diff(evidence).min() >= 0.0 and np.diff(evidence).max() < 0.5
+
+
+SKIN_RGB, HAIR_RGB = np.array([200.0, 140.0, 110.0]), np.array([66.0, 58.0, 52.0])
+
+
+def beside_shade(hair=HAIR_RGB, dark=0.9):
+    """A brow, and below its end a pool of shade as on a flat surface, that is `dark` (logarithm) at most."""
+    y, x = (np.mgrid[:HEIGHT, :WIDTH] + 0.5 - np.array([HEIGHT, WIDTH])[:, None, None] / 2) / PIXELS_PER_MM
+    share = (SKIN - drawn(noise=0.0)[..., :1]) / (SKIN - HAIR)
+    pool = np.exp(-(((x - 28) / 6) ** 2) / 2 - ((y - 5) / 3) ** 2 / 2)[..., None]
+    picture = (SKIN_RGB + (hair - SKIN_RGB) * share) * np.exp(-dark * pool)
+    return (picture + np.random.default_rng(0).normal(scale=2.0, size=picture.shape)).astype(np.float32)
+
+
+def in_colors(picture):
+    flat = np.zeros((HEIGHT, WIDTH), np.float32)
+    dark = unshaded(picture, flat, ~nothing(), PIXELS_PER_MM)
+    return [brows.stroke(dark, nothing(), SEEN, hue).line for hue in (hue_of(picture), None)]
+
+
+def test_shade_that_has_the_hue_of_skin_is_no_brow():
+    """Below the inner end, beside the root of the nose, where a picture's light comes from the side."""
+    told, by_brightness = in_colors(beside_shade())
+    np.testing.assert_allclose(told[-1], bow([ENDS_MM[1]])[0], atol=1.2 * PIXELS_PER_MM)
+    assert np.linalg.norm(by_brightness[-1] - bow([ENDS_MM[1]])[0]) > 3.0 * PIXELS_PER_MM
+
+
+@pytest.mark.parametrize(
+    "hair", [(110.0, 58.0, 45.0), (60.0, 42.0, 33.0)], ids=["redder", "of the skin's hue"]
+)
+def test_hair_that_has_the_hue_of_shade_tells_nothing(hair):
+    told, by_brightness = in_colors(beside_shade(np.array(hair)))
+    np.testing.assert_array_equal(told, by_brightness)
+
+
+def test_hair_a_little_greyer_than_skin_is_told_from_shade():
+    reddish = HAIR_RGB.mean() * SKIN_RGB / SKIN_RGB.mean()
+    ends = [in_colors(beside_shade(reddish + share * (HAIR_RGB - reddish)))[0][-1] for share in (0.4, 1.0)]
+    np.testing.assert_allclose(ends[0], ends[1], atol=0.3 * PIXELS_PER_MM)

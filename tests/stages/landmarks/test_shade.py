@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mimicme.stages.landmarks.shade import BLACK, unshaded
+from mimicme.stages.landmarks.shade import BLACK, hue_of, unshaded
 
 PER_MM, SIZE = 2.0, (120, 160)
 Y, X = (np.mgrid[: SIZE[0], : SIZE[1]] + 0.5 - np.array(SIZE)[:, None, None] / 2) / PER_MM
@@ -58,3 +58,11 @@ def test_where_little_skin_is_seen_brightness_stays():
     left = unshaded(picture, DOME, few, PER_MM)
     np.testing.assert_allclose(np.ptp(left), np.ptp(np.log(picture.mean(axis=2) + BLACK)), atol=1e-5)
     assert np.isfinite(unshaded(picture, np.full(SIZE, np.nan, np.float32), ALL, PER_MM)).all()
+
+
+def test_shade_leaves_hue_as_it_is():
+    skin = np.array([200.0, 140.0, 110.0])
+    light = np.linspace(0.2, 1.0, 50)[:, None, None]
+    hue = hue_of((skin * light).astype(np.float32))
+    np.testing.assert_allclose(hue[:, 0], np.log([[200 / 140, 140 / 110]] * 50), atol=0.03)
+    assert hue_of(np.zeros((2, 2, 3), np.float32)).max() == 0.0  # black has none
