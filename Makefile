@@ -71,6 +71,9 @@ lint: $(INSTALLED)  ## ruff (rules and format) and mypy
 	@ln -sfn ../../../pipeline ../../../stages ../../../commands ../../../cli.py ../../../py.typed .build/mypy/mimicme/
 	$(VENV)/bin/mypy | sed 's#\.build/mypy/mimicme/##'
 
+modules:  ## docs/modules.md, the list of what each module is
+	$(PYTHON) tools/modules.py
+
 format: $(INSTALLED)  ## let ruff put the code in order
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .

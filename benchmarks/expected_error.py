@@ -4,9 +4,9 @@ Every maker's captures are registered frame by frame, every second one damaged (
 from their person's neutral; and by `mimicme run` with landmarks that its detector finds, in colours and without them,
 as registered.  The two makers that teach weigh the same, by hand and found.  What is found without colours teaches one
 figure alone, after the others.  What becomes of it in frames that are refined is learnt on these runs, and on one with
-the landmarks that lie beside the frames (inherited_error.py).  What is learnt stands in stages/register/quality.py and
-stages/refine/expected.py and is not changed here: the figures to write there are printed beside what they are now
-worth.
+the landmarks that lie beside the frames (inherited_error.py).  What is learnt stands in
+stages/register/expected_error.py and stages/refine/expected.py and is not changed here: the figures to write there are
+printed beside what they are now worth.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import vertex_areas
 from mimicme.pipeline.template.face_core import FaceCore
-from mimicme.stages.register.quality import (
+from mimicme.stages.register.expected_error import (
     BEST_CASE_MM,
     DISTANCE_POWER,
     FOUND_COSTS_MM,

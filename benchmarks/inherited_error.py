@@ -23,7 +23,8 @@ from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.refine.checkpoint import RefineCheckpoint
 from mimicme.stages.refine.expected import mean_of_refined
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
-from mimicme.stages.register.quality import Quality, expected_interval
+from mimicme.stages.register.expected_error import expected_interval
+from mimicme.stages.register.quality import Quality
 
 NEUTRAL = "neutral"
 

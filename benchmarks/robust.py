@@ -25,9 +25,10 @@ from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.template import Template
 from mimicme.stages import align as align_stage
-from mimicme.stages import landmarks as landmarks_stage
 from mimicme.stages.align.on_surface import UpperFace, upper_face
-from mimicme.stages.register import assessment, quality
+from mimicme.stages.landmarks.given import located, on_scan
+from mimicme.stages.landmarks.settings import LandmarksSettings
+from mimicme.stages.register import assessment, rejection
 from mimicme.stages.register.frame import Frame, Registered
 from mimicme.stages.register.levels import Levels, build_levels
 from mimicme.stages.register.settings import RegisterSettings
@@ -68,9 +69,9 @@ def aligned(prepared: Prepared, case: Case) -> tuple[Frame, Record]:
         FrameRejected: by one of them.
     """
     surface = Surface(case.vertices, case.faces)
-    limit = landmarks_stage.LandmarksSettings().max_distance_mm
-    distances = landmarks_stage.on_scan(case.landmarks, surface, limit)
-    found, _ = landmarks_stage.located(case.landmarks, distances, limit)
+    limit = LandmarksSettings().max_distance_mm
+    distances = on_scan(case.landmarks, surface, limit)
+    found, _ = located(case.landmarks, distances, limit)
     confidence = found.confidence.astype(np.float64)
     settings = align_stage.AlignSettings()
     marks = prepared.template.landmarks()
@@ -97,7 +98,7 @@ def aligned(prepared: Prepared, case: Case) -> tuple[Frame, Record]:
 def verdict_noted() -> Iterator[list[FrameRejected]]:
     """Inside, register's rejections are collected and the frame is returned all the same."""
     noted: list[FrameRejected] = []
-    judge = quality.reject_bad
+    judge = rejection.reject_bad
 
     def note(*arguments: Any) -> None:
         try:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mimicme.stages.refine.expected import OWN_SHARE
-from mimicme.stages.register.quality import expected_error
+from mimicme.stages.register.expected_error import expected_error
 
 
 @pytest.fixture

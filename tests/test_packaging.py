@@ -34,14 +34,19 @@ def setup_cfg(repository: Path) -> configparser.ConfigParser:
     return parser
 
 
-@pytest.fixture(scope="module")
-def installer(repository: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tools_install", repository / "tools" / "install.py")
+def tool(repository: Path, name: str) -> ModuleType:
+    """A script of tools/, as a module."""
+    spec = importlib.util.spec_from_file_location(f"tools_{name}", repository / "tools" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def installer(repository: Path) -> ModuleType:
+    return tool(repository, "install")
 
 
 def lines(text: str) -> list[str]:
@@ -502,23 +507,39 @@ def test_settings_named_in_the_pages_exist(repository: Path) -> None:
     load(None, STAGES, environ={}, sets=sorted(named))  # ConfigError for a name or value that is wrong
 
 
-def test_architecture_has_a_line_for_every_room_and_names_every_module(repository: Path) -> None:
+def test_architecture_is_one_page_and_has_a_line_for_every_folder(repository: Path) -> None:
     text = (repository / "docs" / "architecture.md").read_text(encoding="utf-8")
-    lines_of = dict(re.findall(r"^- `([a-z0-9_]+(?:\.py|/))`: (.+(?:\n  .+)*)$", text, flags=re.MULTILINE))
-    pipeline = repository / "pipeline"
-    there = {f.name: {f.stem} for f in pipeline.glob("*.py") if f.name != "__init__.py"}
-    rooms = {f.parent for f in pipeline.glob("*/*.py")}
-    there |= {f"{room.name}/": {f.stem for f in room.glob("*.py")} - {"__init__"} for room in rooms}
-    assert len(there) <= 28
-    assert set(lines_of) == set(there)
-    for room, modules in there.items():
-        if room.endswith("/"):
-            assert {m for m in modules if f"`{m}`" not in lines_of[room]} == set(), room
-    stages = dict(re.findall(r"^- `stages/([a-z_]+)`: (.+(?:\n  .+)*)$", text, flags=re.MULTILINE))
-    of_all = {"__init__", "checkpoint", "settings"}
-    for stage in (repository / "stages").iterdir():
-        modules = {file.stem for file in stage.glob("*.py")} - of_all
-        assert {m for m in modules if f"`{m}`" not in stages.get(stage.name, "")} == set(), stage.name
+    assert len(text.splitlines()) <= 100
+    folders = {f.relative_to(repository).parts[0] for f in repository.glob("*/**/*.py")}
+    listed = set(re.findall(r"^    (\w+)/ ", text, flags=re.MULTILINE))
+    assert listed == {f for f in folders if not f.startswith(".")} - {"build", "dist"}
+
+
+@pytest.fixture(scope="module")
+def modules(repository: Path) -> ModuleType:
+    return tool(repository, "modules")
+
+
+def test_every_module_says_what_it_is_and_the_page_of_modules_has_it(
+    modules: ModuleType, repository: Path
+) -> None:
+    files = [file for room in modules.rooms(repository) for file in room.glob("*.py")]
+    assert len(files) > 400
+    assert [f.name for f in files if not 10 < len(modules.sentence(f)) < 300] == []
+    written = (repository / modules.PAGE).read_text(encoding="utf-8")
+    assert written == modules.page(repository), "make modules"
+
+
+def test_a_module_is_told_by_the_first_sentence_of_its_docstring(modules: ModuleType, tmp_path: Path) -> None:
+    file = tmp_path / "one.py"
+    for text, said in {
+        "Poses (see pose.py): 0.5 mm off\nat most.  More of it.": "Poses (see pose.py): 0.5 mm off at most",
+        "Only a line\n\nAnd more.": "Only a line",
+    }.items():
+        file.write_text(f'"""{text}"""\nimport nothing_that_exists\n', encoding="utf-8")
+        assert modules.sentence(file) == said
+    file.write_text("x = 1\n", encoding="utf-8")
+    assert modules.sentence(file) == ""
 
 
 def test_every_folder_of_tests_has_its_place(repository: Path) -> None:

@@ -52,30 +52,30 @@ def bounds(settings: Mapping[str, Any]) -> dict[str, list[Bound]]:
     """
     from mimicme.stages.bake.skin import EMPTY_CONTRAST, LITTLE_SKIN
     from mimicme.stages.refine import MUCH_DRIFT
-    from mimicme.stages.register import quality
+    from mimicme.stages.register import notes
 
     found = {
-        "mouth_light": [Bound(quality.MUCH_LIGHT_MM2, NOTED_ABOVE)],
-        "mouth_relief": [Bound(quality.MISPLACED_RELIEF, NOTED_BELOW)],
+        "mouth_light": [Bound(notes.MUCH_LIGHT_MM2, NOTED_ABOVE)],
+        "mouth_relief": [Bound(notes.MISPLACED_RELIEF, NOTED_BELOW)],
         "mouth_asymmetry": [
-            Bound(quality.ASKEW_MM, f"with mouth_relief below {quality.ASKEW_RELIEF} {NOTED_ABOVE}")
+            Bound(notes.ASKEW_MM, f"with mouth_relief below {notes.ASKEW_RELIEF} {NOTED_ABOVE}")
         ],
-        "lids_shut": [Bound(quality.SHUT_LIDS_MM, NOTED_ABOVE)],
-        "lids_open_right": [Bound(quality.OPEN_LIDS_MM, NOTED_ABOVE)],
-        "lids_open_left": [Bound(quality.OPEN_LIDS_MM, NOTED_ABOVE)],
-        "lids_folded": [Bound(quality.FOLDED_LIDS, NOTED_ABOVE)],
-        "ear_drape": [Bound(quality.DRAPED_MM, NOTED_ABOVE)],
+        "lids_shut": [Bound(notes.SHUT_LIDS_MM, NOTED_ABOVE)],
+        "lids_open_right": [Bound(notes.OPEN_LIDS_MM, NOTED_ABOVE)],
+        "lids_open_left": [Bound(notes.OPEN_LIDS_MM, NOTED_ABOVE)],
+        "lids_folded": [Bound(notes.FOLDED_LIDS, NOTED_ABOVE)],
+        "ear_drape": [Bound(notes.DRAPED_MM, NOTED_ABOVE)],
         "ear_distance": [
-            Bound(quality.EAR_OFF_MM, f"and above {quality.EAR_OFF_SCALES:g} times s2m_median {NOTED_ABOVE}")
+            Bound(notes.EAR_OFF_MM, f"and above {notes.EAR_OFF_SCALES:g} times s2m_median {NOTED_ABOVE}")
         ],
-        "cheek_slide": [Bound(quality.SLID_MM, NOTED_ABOVE)],
-        "bone_apart": [Bound(quality.OTHER_BONE_MM, NOTED_ABOVE)],
-        "core_share_right": [Bound(quality.WELL_SEEN, NOTED_BELOW)],
-        "core_share_left": [Bound(quality.WELL_SEEN, NOTED_BELOW)],
-        "eye_share_right": [Bound(quality.PART_SEEN, NOTED_BELOW)],
-        "eye_share_left": [Bound(quality.PART_SEEN, NOTED_BELOW)],
-        "nose_share": [Bound(quality.PART_SEEN, NOTED_BELOW)],
-        "mouth_share": [Bound(quality.LIPS_SEEN, NOTED_BELOW)],
+        "cheek_slide": [Bound(notes.SLID_MM, NOTED_ABOVE)],
+        "bone_apart": [Bound(notes.OTHER_BONE_MM, NOTED_ABOVE)],
+        "core_share_right": [Bound(notes.WELL_SEEN, NOTED_BELOW)],
+        "core_share_left": [Bound(notes.WELL_SEEN, NOTED_BELOW)],
+        "eye_share_right": [Bound(notes.PART_SEEN, NOTED_BELOW)],
+        "eye_share_left": [Bound(notes.PART_SEEN, NOTED_BELOW)],
+        "nose_share": [Bound(notes.PART_SEEN, NOTED_BELOW)],
+        "mouth_share": [Bound(notes.LIPS_SEEN, NOTED_BELOW)],
         "drift_p95": [Bound(MUCH_DRIFT, NOTED_ABOVE)],
         "texture_contrast": [Bound(EMPTY_CONTRAST, NOTED_BELOW)],
         "skin_share": [Bound(LITTLE_SKIN, NOTED_BELOW)],

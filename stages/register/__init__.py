@@ -1,4 +1,4 @@
-"""Template -> scan: non-rigid registration, tracked through the sequence.
+"""register: template -> scan, non-rigid registration, tracked through the sequence.
 
 Reads   ingest (scans, images), landmarks (68 points), align (rigid start, trusted landmarks); the same stage's
         checkpoint of the subject's neutral sequence, whose registered neutral becomes the template of the subject's

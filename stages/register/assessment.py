@@ -14,12 +14,15 @@ from mimicme.pipeline.geometry.mesh import inverse, transform
 from mimicme.pipeline.landmarks import GROUPS
 from mimicme.pipeline.template.eyelids import EYES, open_share
 from mimicme.pipeline.texture.skin_seen import is_skin
-from mimicme.stages.register.fit import Correspondences, FitTarget, Fitter, Step
+from mimicme.stages.register.annealing import Step
+from mimicme.stages.register.fit import Fitter
+from mimicme.stages.register.fit_target import Correspondences, FitTarget
 from mimicme.stages.register.frame import Frame, Registered
 from mimicme.stages.register.lid_habit import CLOSED_EYE, SHUT_EYE
 from mimicme.stages.register.mouth_light import Mouth, light_between_lips
 from mimicme.stages.register.person import Person
-from mimicme.stages.register.quality import LandmarkChecks, Quality, reject_bad
+from mimicme.stages.register.quality import LandmarkChecks, Quality
+from mimicme.stages.register.rejection import reject_bad
 from mimicme.stages.register.setup import Setup
 from mimicme.stages.register.skin import has_cover
 from mimicme.stages.register.spline import disagreement
@@ -77,7 +80,7 @@ def stabilised(person: Person, fitter: Fitter, frame: Frame, pose: Floats, fit: 
     """A fit made at `pose` (4, 4), stabilised on the skull and assessed.
 
     Raises:
-        FrameRejected: one of the reasons of quality.py.
+        FrameRejected: one of the reasons of rejection.py.
     """
     setup, scan = person.setup, fit.target.scan
     found = fit.rest + fit.displacement
@@ -108,7 +111,7 @@ def reassessed(person: Person, frame: Frame, vertices: Floats, pose: Floats, own
     told of its landmarks, skin and eyes.
 
     Raises:
-        FrameRejected: one of the reasons of quality.py.
+        FrameRejected: one of the reasons of rejection.py.
     """
     setup, fitter = person.setup, person.fitters.of(False, False)
     scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
@@ -139,7 +142,7 @@ def assessed(
             earlier fit of the frame was told so.  What the fit has not followed does not judge it.
 
     Raises:
-        FrameRejected: one of the reasons of quality.py.
+        FrameRejected: one of the reasons of rejection.py.
     """
     setup, seen = person.setup, evidence.seen
     known, areas = frame.known, setup.levels.fine.areas

@@ -32,15 +32,14 @@ from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.checkpoint import QUALITY, Checkpoint
 from mimicme.pipeline.errors import CheckpointError
 from mimicme.pipeline.stage import Stage, latest
+from mimicme.stages.register.notes import ASTRAY, notes
 from mimicme.stages.register.quality import (
-    ASTRAY,
     LANDMARK_ERROR,
     S2M_MEDIAN,
     S2M_P95,
     UNITS,
     LandmarkChecks,
     Quality,
-    notes,
 )
 
 if TYPE_CHECKING:
@@ -192,7 +191,7 @@ class RegisteredCheckpoint(Checkpoint):
 
     @property
     def astray(self) -> Bools:
-        """(F,) True where a note says that a face may lie where it does not belong (`quality.ASTRAY`)."""
+        """(F,) True where a note says that a face may lie where it does not belong (`notes.ASTRAY`)."""
         return np.array([not ASTRAY.isdisjoint(one.note.split(",")) for one in self.statuses], bool)
 
     def measured(self, row: int) -> Quality:

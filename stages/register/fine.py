@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from mimicme.pipeline.arrays import Floats
-from mimicme.stages.register.fit import FitTarget, Fitter, Step, annealed
+from mimicme.stages.register.annealing import Step, annealed
+from mimicme.stages.register.fit import Fitter
+from mimicme.stages.register.fit_target import FitTarget
 from mimicme.stages.register.person import Person
 
 FIRST_STIFFER = 10.0

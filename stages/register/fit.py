@@ -3,68 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mimicme.pipeline.arrays import Bools, Floats, Ints
-from mimicme.pipeline.geometry.mesh import triangle_normals, vertex_normals
-from mimicme.pipeline.geometry.normals import facing_away
+from mimicme.pipeline.arrays import Bools, Floats
+from mimicme.pipeline.geometry.mesh import vertex_normals
 from mimicme.pipeline.template.eyelids import tucked
+from mimicme.stages.register.annealing import Step
 from mimicme.stages.register.carried_motion import CarriedMotion
 from mimicme.stages.register.contact import Contacts
+from mimicme.stages.register.ear_visibility import (
+    GENERIC_EARS,
+    EarVisibility,
+    VisibilityThresholds,
+    visible_ears,
+)
 from mimicme.stages.register.eyelids import GAP_MM as LID_GAP_MM
+from mimicme.stages.register.fit_target import (
+    Correspondences,
+    FitTarget,
+    coarse_landmarks_of,
+    joined,
+    landmarks_of,
+)
+from mimicme.stages.register.folds import RestTriangles, around_folds
 from mimicme.stages.register.levels import Level, Levels
+from mimicme.stages.register.preconditioners import CLOSURE_WEIGHT, LandmarkWeights, Preconditioners
 from mimicme.stages.register.solver import Landmarks, Preconditioner, Problem, solve
 from mimicme.stages.register.spline import MIN_LANDMARKS, landmark_spline
 from mimicme.stages.register.targets import ClosestPoints, ScanTarget, Targets
-
-
-@dataclass(frozen=True)
-class Step:
-    """One Gauss-Newton step: `stiffness` in mm^2, residual scale of the robust weights in mm."""
-
-    stiffness: float
-    scale_mm: float
-
-
-def annealed(steps: int, stiffness: tuple[float, float], scale_mm: tuple[float, float]) -> list[Step]:
-    """`steps` steps from the first to the second of each pair, geometrically."""
-    return [Step(a, s) for a, s in zip(_path(steps, *stiffness), _path(steps, *scale_mm), strict=True)]
-
-
-def _path(steps: int, first: float, last: float) -> list[float]:
-    # equal ends stay bit-equal: a factorisation is reused only for exactly the same stiffness
-    if first == last or steps == 1:
-        return [last] * steps
-    return [float(x) for x in np.geomspace(first, last, steps)]
-
-
-class VisibilityThresholds(NamedTuple):
-    """Mean robust weight over an ear, at residual scale `scale_mm`, up to which it counts as occluded, and from which
-    on as visible on the scan."""
-
-    scale_mm: float
-    occluded: float
-    visible: float
-
-
-class EarVisibility(NamedTuple):
-    """Visibility of an ear on the coarse level, tested from the first step whose residual scale is not larger, and on
-    the template itself."""
-
-    coarse: VisibilityThresholds
-    fine: VisibilityThresholds
-
-
-GENERIC_EARS = EarVisibility(VisibilityThresholds(1.5, 0.28, 0.34), VisibilityThresholds(1.05, 0.35, 0.45))
-PERSONAL_EARS = EarVisibility(VisibilityThresholds(1.5, 0.5, 0.6), VisibilityThresholds(1.05, 0.5, 0.6))
-"""The template's ears, and those of the person's own neutral, which fit much better.  Under hair, on a real scan, 0.22
-and 0.28 on the coarse level, 0.18 and 0.24 on the template, with the neutral's up to 0.34; bare, on eleven synthetic
-people, one of them with ears 17 mm from the template's, at least 0.34, 0.51 and 0.74."""
-
 
 TANGENTIAL_WEIGHT = 0.001
 """Share of the tangential residual that is penalised; see solver.py."""
@@ -86,176 +55,11 @@ class RejectionThresholds:
     ears: EarVisibility = GENERIC_EARS
 
 
-@dataclass(frozen=True)
-class FitTarget:
-    """What the template is fitted to in one frame.
-
-    Attributes:
-        scan: the surface.
-        landmarks: (l, 3) mm; any finite value where the weight is 0.
-        weights: (l,) mm^2; 0 = absent.
-        skin: (V,) factor of the correspondences' weights, less than 1 where the scan shows what is not skin
-            (`skin.weights_of`); None where nothing is known of that.
-        held: what holds the coarse level besides, see forehead.py; None of a person's neutral.
-    """
-
-    scan: ScanTarget
-    landmarks: Floats
-    weights: Floats
-    skin: Floats | None = None
-    held: Landmarks | None = None
-
-    def skin_of(self, level: Level) -> Floats | None:
-        """(n,) that factor at the vertices of a level."""
-        return None if self.skin is None else self.skin[level.index]
-
-
-class Correspondences(NamedTuple):
-    """Vertices (n, 3) of a shape, mm, their unit normals (n, 3), and their closest points on a scan, none rejected
-    yet."""
-
-    vertices: Floats
-    normals: Floats
-    closest: ClosestPoints
-
-    @classmethod
-    def of(
-        cls, level: Level, vertices: Floats, scan: ScanTarget, reach_mm: float = np.inf
-    ) -> Correspondences:
-        """Those of a shape of a level, within reach."""
-        return cls(vertices, vertex_normals(vertices, level.faces), scan.closest_points(vertices, reach_mm))
-
-
-class RestTriangles(NamedTuple):
-    """Triangles at rest, which folds are told by: (t,) True where the rest shape is folded itself; (t,) areas, mm^2."""
-
-    folded: Bools
-    areas: Floats
-
-    @classmethod
-    def of(cls, vertices: Floats, faces: Ints) -> RestTriangles:
-        folded, areas = _folded(vertices, vertex_normals(vertices, faces), faces)
-        return cls(folded, areas)
-
-    def without(self, level: Level) -> RestTriangles:
-        """The same, with those that fold away behind closed lids as if folded at rest, and of no area."""
-        hidden = np.zeros(len(level.index), bool)
-        for eye in level.closed:
-            hidden[eye.patch] = True
-        behind = hidden[level.faces].any(axis=1)
-        return RestTriangles(self.folded | behind, np.where(behind, 0.0, self.areas))
-
-
-def _folded(vertices: Floats, normals: Floats, faces: Ints) -> tuple[Bools, Floats]:
-    """(t,) True where a triangle faces away from the mean of its corners' normals (V, 3); areas (t,), mm^2."""
-    folded, areas = np.empty(len(faces), bool), np.empty(len(faces))
-    facing_away(
-        np.ascontiguousarray(vertices, np.float64),
-        np.ascontiguousarray(faces, np.int32),
-        np.ascontiguousarray(normals, np.float64),
-        folded,
-        areas,
-    )
-    if np.isfinite(areas.sum()):
-        return folded, areas
-    # numpy says what is wrong with numbers that are not finite
-    normal, areas = triangle_normals(vertices, faces)
-    around = np.take(normals, faces, axis=0).sum(axis=1)
-    return np.einsum("tx,tx->t", normal, around) < 0, areas
-
-
-def _landmarks(level: Level, fit_target: FitTarget) -> Landmarks:
-    return Landmarks(level.landmarks, fit_target.landmarks, fit_target.weights)
-
-
-def _coarse_landmarks(level: Level, fit_target: FitTarget) -> Landmarks:
-    """Those of the coarse level, and what is held there."""
-    landmarks = _landmarks(level, fit_target)
-    return landmarks if fit_target.held is None else _joined(landmarks, fit_target.held)
-
-
-def _joined(
-    landmarks: Landmarks,
-    more: Landmarks,
-    shape: Floats | None = None,
-    prolong: sparse.csr_matrix | None = None,
-    coarse: Floats | None = None,
-) -> Landmarks:
-    """Landmarks with more of them, which are the template's own; for the coarse level through what carries a field
-    from there, `shape` (V, 3) being what the `coarse` shape (n, 3) stands for."""
-    if not len(more.weights):
-        return landmarks
-    rows, points = more.matrix, more.points
-    if prolong is not None and shape is not None and coarse is not None:
-        points = points - rows @ shape
-        rows = rows @ prolong
-        points = points + rows @ coarse
-    return Landmarks(
-        sparse.vstack([landmarks.matrix, rows], format="csr"),
-        np.concatenate([landmarks.points, points]),
-        np.concatenate([landmarks.weights, more.weights]),
-    )
-
-
 HOLD_OUT = 4
-CLOSURE_WEIGHT = 1.5
-"""Of a vertex whose lip or lid is drawn to the other, in that of its plane.  On three people of `mimicme synth`, 36
-frames, light between the lips beyond the scan's: 4.4 mm^2 without, 1.9 with 1.5, 5 and 15 alike; the mouth's error:
-0.632, 0.637, 0.646 and 0.662 mm."""
 CLOSURE_SCALE_MM = 3.0
 """Residual scale from which on the lips are where they may be asked whether they are closed."""
-EXPECTED_CLOSURE = 0.3
-"""What the preconditioner has of the attraction of the lips, whether a frame's are closed or open.  None costs half as
-many iterations again where they are closed; all of it one or two where they are open."""
 BEHIND_LIDS_MM = 10.0
 """How far from a scan what a closed lid hides may still be, to be brought behind it."""
-FOLD_RINGS = 3
-DEGENERATE_AREA = 0.02
-"""Share of its area at rest below which a triangle is degenerate and counts as folded."""
-
-
-class LandmarkWeights(NamedTuple):
-    """Weight of a landmark of full confidence on the coarse level and on the template itself, mm^2."""
-
-    coarse: float
-    fine: float
-
-
-class Preconditioners(NamedTuple):
-    """The preconditioners of both levels."""
-
-    coarse: Preconditioner
-    fine: Preconditioner
-
-    @classmethod
-    def of(cls, levels: Levels, weights: LandmarkWeights) -> Preconditioners:
-        """Those of a template, made once."""
-        return levels.once("preconditioners", weights, lambda: cls._made(levels, weights))
-
-    @classmethod
-    def _made(cls, levels: Levels, weights: LandmarkWeights) -> Preconditioners:
-        count = levels.prolong.shape[0]
-        rows = [lid.rows for lid in levels.lids]
-        areas = [CLOSURE_WEIGHT * lid.areas for lid in levels.lids]
-        if levels.lips is not None:
-            rows.append(levels.lips.at_rest)
-            areas.append(EXPECTED_CLOSURE * CLOSURE_WEIGHT * levels.lips.areas)
-        closed = sparse.vstack([sparse.csr_matrix((0, count)), *rows], format="csr")
-        closure = np.concatenate([np.empty(0), *areas])
-
-        def preconditioner(level: Level, weight: float, closing: sparse.csr_matrix) -> Preconditioner:
-            given = level.landmarks.shape[0]
-            expected = Landmarks(
-                sparse.vstack([level.landmarks, closing], format="csr"),
-                np.zeros((given + len(closure), 3)),
-                np.concatenate([np.full(given, weight), closure]),
-            )
-            return Preconditioner(level.stiffness, level.areas, expected)
-
-        return cls(
-            preconditioner(levels.coarse, weights.coarse, closed @ levels.prolong),
-            preconditioner(levels.fine, weights.fine, closed),
-        )
 
 
 class Fitter:
@@ -317,15 +121,15 @@ class Fitter:
             correspondences = Correspondences.of(level, rest[level.index] + after, fit_target.scan)
             ears = self.rejection.ears.coarse
             wide = step.scale_mm > ears.scale_mm
-            free = without_ears if wide else self._ear_visibility(level, correspondences, ears)
+            free = without_ears if wide else self._visible_ears(level, correspondences, ears)
             targets = self._behind_lids(
                 level, self._targets(correspondences, step, free, skin), correspondences.closest
             )
-            landmarks = _coarse_landmarks(level, fit_target)
+            landmarks = coarse_landmarks_of(level, fit_target)
             if step.scale_mm <= CLOSURE_SCALE_MM:
                 shape = rest + start + self.levels.prolong @ (after - before)
                 closed = self._closed(shape, vertex_normals(shape, self.levels.fine.faces), fit_target)
-                landmarks = _joined(landmarks, closed, shape, self.levels.prolong, rest[level.index] + after)
+                landmarks = joined(landmarks, closed, shape, self.levels.prolong, rest[level.index] + after)
             after = self._solved(
                 level,
                 self._preconditioners.coarse,
@@ -368,16 +172,16 @@ class Fitter:
         for done, step in enumerate(steps):
             correspondences = self.correspondences(rest + displacement, fit_target.scan, step.scale_mm)
             if done:
-                free[self._around_folds(at_rest, correspondences)] = 0.0
+                free[around_folds(level, at_rest, correspondences.vertices, correspondences.normals)] = 0.0
             else:
-                free = self._ear_visibility(level, correspondences, self.rejection.ears.fine)
+                free = self._visible_ears(level, correspondences, self.rejection.ears.fine)
             targets = self._targets(correspondences, step, free, skin)
             targets = self._contacts.resolve(
                 reference, correspondences.vertices, correspondences.normals, targets
             )
             targets = self._behind_lids(level, targets, correspondences.closest)
             closed = self._closed(correspondences.vertices, correspondences.normals, fit_target)
-            landmarks = _joined(_landmarks(level, fit_target), closed)
+            landmarks = joined(landmarks_of(level, fit_target), closed)
             displacement = self._solved(
                 level,
                 self._preconditioners.fine,
@@ -497,11 +301,11 @@ class Fitter:
                 here = Correspondences.of(level, base + start, fit_target.scan)
             targets = self._targets(here, step, np.ones(len(start)), fit_target.skin_of(level))
             targets = self._behind_lids(level, targets, here.closest)
-            landmarks = _coarse_landmarks(level, without)
+            landmarks = coarse_landmarks_of(level, without)
             if self.levels.lids:
                 shape = rest + displacement + self.levels.prolong @ (start - displacement[level.index])
                 closed = self._closed(shape, vertex_normals(shape, self.levels.fine.faces), without)
-                landmarks = _joined(landmarks, closed, shape, self.levels.prolong, base + start)
+                landmarks = joined(landmarks, closed, shape, self.levels.prolong, base + start)
             start = self._solved(
                 level,
                 self._preconditioners.coarse,
@@ -515,37 +319,14 @@ class Fitter:
         carried = level.landmarks @ (base + start)
         return float(np.linalg.norm(carried - fit_target.landmarks, axis=1)[held].mean())
 
-    def _ear_visibility(
+    def _visible_ears(
         self, level: Level, correspondences: Correspondences, thresholds: VisibilityThresholds
     ) -> Floats:
-        """(n,) factor of the correspondences' weights: 1, and less on an ear that the scan does not show.
-
-        Where hair covers an ear the scan has a surface too, but few of its points are valid correspondences.
-        """
-        weight = np.ones(len(correspondences.vertices))
-        ear = np.flatnonzero(level.ears.any(axis=1))
-        scale, rejection = thresholds.scale_mm, self.rejection
-        found = correspondences.closest.subset(ear).targets(
-            correspondences.normals[ear], scale, rejection.min_cosine, rejection.distance_scales * scale
+        """(n,) factor of the correspondences' weights; see ear_visibility.py."""
+        rejection = self.rejection
+        return visible_ears(
+            level, correspondences, thresholds, rejection.min_cosine, rejection.distance_scales
         )
-        span = thresholds.visible - thresholds.occluded
-        for mask in level.ears[ear].T:
-            area = level.areas[ear] * mask
-            agree = float(area @ found.weights) / max(float(area.sum()), 1e-12)
-            weight[ear] -= mask * (1 - np.clip((agree - thresholds.occluded) / span, 0, 1))
-        return weight
-
-    def _around_folds(self, at_rest: RestTriangles, correspondences: Correspondences) -> Bools:
-        """(V,) True within `FOLD_RINGS` edges of a triangle that is flipped against its surroundings or degenerate."""
-        level = self.levels.fine
-        folded, areas = _folded(correspondences.vertices, correspondences.normals, level.faces)
-        # the template's own creases are no folds
-        lost = (folded & ~at_rest.folded) | (areas < DEGENERATE_AREA * at_rest.areas)
-        bad = np.zeros(len(correspondences.vertices))
-        bad[level.faces[lost]] = 1.0
-        for _ in range(FOLD_RINGS):
-            bad = level.neighbours @ bad + bad
-        return bad > 0
 
     def _targets(
         self, correspondences: Correspondences, step: Step, free: Floats, skin: Floats | None

@@ -9,7 +9,7 @@ import numpy as np
 from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
-from mimicme.stages.register.fit import FitTarget
+from mimicme.stages.register.fit_target import FitTarget
 from mimicme.stages.register.person import Person
 from mimicme.stages.register.setup import Setup
 from mimicme.stages.register.skin import weights_of

@@ -12,9 +12,12 @@ import numpy as np
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.geometry.mesh import inverse, transform, vertex_normals
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
+from mimicme.stages.register.annealing import Step, annealed
 from mimicme.stages.register.assessment import Fit, stabilised
+from mimicme.stages.register.ear_visibility import GENERIC_EARS
 from mimicme.stages.register.fine import fitted_fine
-from mimicme.stages.register.fit import GENERIC_EARS, FitTarget, Fitter, Step, annealed
+from mimicme.stages.register.fit import Fitter
+from mimicme.stages.register.fit_target import FitTarget
 from mimicme.stages.register.frame import Frame, Registered
 from mimicme.stages.register.frame_landmarks import FrameLandmarks
 from mimicme.stages.register.head_placing import with_head_motion
@@ -45,7 +48,7 @@ def fit_neutral(nobody: Person, frame: Frame) -> tuple[Registered, Person, Float
         nobody: of whom nothing is known (`Person.unknown`).
 
     Raises:
-        FrameRejected: one of the reasons of quality.py.
+        FrameRejected: one of the reasons of rejection.py.
     """
     setup, settings = nobody.setup, nobody.setup.settings
     scan = ScanTarget(transform(inverse(frame.pose), frame.vertices), frame.faces, colors=frame.colors)

@@ -13,13 +13,14 @@ from mimicme.pipeline.geometry.mesh import inverse, transform
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.template.eyelids import EYES, lid_opening
-from mimicme.stages.register.fit import GENERIC_EARS, Fitters
+from mimicme.stages.register.ear_visibility import GENERIC_EARS
+from mimicme.stages.register.fit import Fitters
 from mimicme.stages.register.frame import Frame, Registered
 from mimicme.stages.register.lid_habit import without_habit
 from mimicme.stages.register.lid_motion import LidMotion
 from mimicme.stages.register.neutrality import eye_closed
+from mimicme.stages.register.notes import SHUT_LIDS_MM
 from mimicme.stages.register.plausibility import Plausibility
-from mimicme.stages.register.quality import SHUT_LIDS_MM
 from mimicme.stages.register.setup import Setup
 
 

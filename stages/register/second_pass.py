@@ -6,9 +6,10 @@ import numpy as np
 
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import inverse, transform
+from mimicme.stages.register.annealing import annealed
 from mimicme.stages.register.assessment import Fit, as_near, eyes_unsaid, stabilised
 from mimicme.stages.register.fine import fitted_fine
-from mimicme.stages.register.fit import FitTarget, annealed
+from mimicme.stages.register.fit_target import FitTarget
 from mimicme.stages.register.frame import Frame, Registered
 from mimicme.stages.register.frame_landmarks import FrameLandmarks
 from mimicme.stages.register.person import Person

@@ -10,16 +10,11 @@ from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.template import Template, TemplateKey
 from mimicme.stages.register.anatomy import Anatomy
 from mimicme.stages.register.carried_motion import CarriedMotion
-from mimicme.stages.register.fit import (
-    GENERIC_EARS,
-    PERSONAL_EARS,
-    EarVisibility,
-    Fitters,
-    LandmarkWeights,
-    RejectionThresholds,
-)
+from mimicme.stages.register.ear_visibility import GENERIC_EARS, PERSONAL_EARS, EarVisibility
+from mimicme.stages.register.fit import Fitters, RejectionThresholds
 from mimicme.stages.register.levels import Levels
-from mimicme.stages.register.quality import Limits
+from mimicme.stages.register.preconditioners import LandmarkWeights
+from mimicme.stages.register.rejection import Limits
 from mimicme.stages.register.skin import weights_of
 from mimicme.stages.register.stabilisation import refine_pose
 from mimicme.stages.register.targets import ScanTarget

@@ -133,7 +133,7 @@ class SequenceTracker:
         """Register one frame.
 
         Raises:
-            FrameRejected: one of the reasons of quality.py.
+            FrameRejected: one of the reasons of rejection.py.
         """
         if self.neutral is None:
             found, self.person, skin, self.neutral_oddity = fit_neutral(self.person, frame)

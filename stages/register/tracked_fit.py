@@ -11,9 +11,11 @@ from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.geometry.mesh import inverse, transform
 from mimicme.pipeline.landmarks import GROUPS
 from mimicme.pipeline.template.eyelids import EYES
+from mimicme.stages.register.annealing import Step, annealed
 from mimicme.stages.register.assessment import Fit, stabilised
 from mimicme.stages.register.fine import fitted_fine
-from mimicme.stages.register.fit import FitTarget, Fitter, Step, annealed
+from mimicme.stages.register.fit import Fitter
+from mimicme.stages.register.fit_target import FitTarget
 from mimicme.stages.register.frame import Frame, Previous, Registered
 from mimicme.stages.register.frame_landmarks import FrameLandmarks
 from mimicme.stages.register.head_placing import head_of, head_on, with_head_motion
@@ -44,7 +46,7 @@ def fit_tracked(person: Person, frame: Frame, before: Previous | None) -> tuple[
         before: a frame near in time; None where there is none.
 
     Raises:
-        FrameRejected: one of the reasons of quality.py.
+        FrameRejected: one of the reasons of rejection.py.
     """
     setup = person.setup
     scan = ScanTarget(transform(inverse(frame.pose), frame.vertices), frame.faces, colors=frame.colors)

@@ -1,4 +1,4 @@
-"""The stage `repass`: registration once more, begun from an expression prior learnt of all faces.
+"""repass: registration once more, begun from an expression prior learnt of all faces.
 
 Reads   ingest, landmarks, align, register of the sequence; register of all sequences of the workspace.
 Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 canonical -> scan; skin_seen, quality/* as

@@ -17,8 +17,8 @@ from mimicme.pipeline.stage import Task, latest
 from mimicme.pipeline.template import save_prepared
 from mimicme.pipeline.template.face_core import FaceCore
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
+from mimicme.stages.register.expected_error import expected_error, vertex_spread
 from mimicme.stages.register.frame import Registered
-from mimicme.stages.register.quality import expected_error, vertex_spread
 from mimicme.stages.repass import STAGE, RepassSettings, first_result, neutrals, training_displacements
 
 LOST = FrameStatus(False, "register-misfit", "", "lost")

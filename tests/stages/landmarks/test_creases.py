@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.geometry.mesh import Mesh
-from mimicme.pipeline.landmarks import DETECTED, GROUPS, MANUAL, N_LANDMARKS, Located
-from mimicme.stages.landmarks import Frame, LandmarksSettings, _write_notes
+from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
 from mimicme.stages.landmarks.creases import (
     ABOVE_MM,
     PIXELS_PER_MM,
@@ -17,7 +16,6 @@ from mimicme.stages.landmarks.creases import (
     straightened,
     unshown_parts,
 )
-from mimicme.stages.landmarks.given import merge
 from mimicme.stages.landmarks.views import Scene
 
 SIZE_MM = (80.0, 110.0)
@@ -165,55 +163,3 @@ def test_with_colours_nothing_is_followed():
     found, evidence = follow_creases(Scene(Mesh(square, triangles, colors=colours), None), points, np.eye(4))
     np.testing.assert_array_equal(found, points)
     assert not evidence.any()
-
-
-class Notes(list):
-    """What a stage notes of a frame, in place of its checkpoint."""
-
-    def note(self, row, code, text):
-        self.append((row, code, text))
-
-
-def test_a_mouth_that_is_a_hole_is_noted():
-    points, all_found = np.zeros((N_LANDMARKS, 3)), np.full(N_LANDMARKS, DETECTED, np.uint8)
-    detected = Located(points, all_found, np.full(N_LANDMARKS, 0.5, np.float32), over_hole=("mouth",))
-    by_hand = np.where(np.arange(N_LANDMARKS) >= 48, MANUAL, 0).astype(np.uint8)
-    merged = merge(Located(points, by_hand, np.ones(N_LANDMARKS, np.float32)), detected)
-    for found, expected in ((detected, ["landmarks-unsure"]), (merged, [])):
-        out = Notes()
-        _write_notes(out, 0, Frame(found, [], np.nan), None, 0.5, LandmarksSettings())
-        assert [code for _, code, _ in out] == expected
-        assert all("a hole where the mouth should be" in text for *_, text in out)
-
-
-def test_a_bare_scan_that_does_not_show_a_part_is_noted():
-    """However sure the other points are; points by hand need no evidence."""
-    points = np.zeros((N_LANDMARKS, 3))
-    detected = Located(
-        points,
-        np.full(N_LANDMARKS, DETECTED, np.uint8),
-        np.full(N_LANDMARKS, 0.5, np.float32),
-        unshown=("eyes",),
-    )
-    by_hand = np.zeros(N_LANDMARKS, np.uint8)
-    by_hand[36:48] = MANUAL
-    merged = merge(Located(points, by_hand, np.ones(N_LANDMARKS, np.float32)), detected)
-    for found, expected in ((detected, ["landmarks-unsure"]), (merged, [])):
-        out = Notes()
-        _write_notes(out, 0, Frame(found, [], np.nan), None, 0.5, LandmarksSettings())
-        assert [code for _, code, _ in out] == expected
-        assert all("does not show the eyes" in text for *_, text in out)
-
-
-def test_a_shut_eye_that_does_not_show_where_its_lids_meet_is_noted():
-    """By the subject's own side; points by hand need no evidence."""
-    points, all_found = np.zeros((N_LANDMARKS, 3)), np.full(N_LANDMARKS, DETECTED, np.uint8)
-    detected = Located(points, all_found, np.full(N_LANDMARKS, 0.5, np.float32), shut=("left_eye",))
-    by_hand = np.zeros(N_LANDMARKS, np.uint8)
-    by_hand[36:42] = MANUAL
-    merged = merge(Located(points, by_hand, np.ones(N_LANDMARKS, np.float32)), detected)
-    for found, expected in ((detected, ["landmarks-unsure"]), (merged, [])):
-        out = Notes()
-        _write_notes(out, 0, Frame(found, [], np.nan), None, 0.5, LandmarksSettings())
-        assert [code for _, code, _ in out] == expected
-        assert all("right eye (the subject's own) looks shut" in text for *_, text in out)

@@ -19,8 +19,10 @@ from mimicme.pipeline.landmarks.files import write_landmarks
 from mimicme.pipeline.stage import Task
 from mimicme.pipeline.template import Template, save_prepared
 from mimicme.stages import landmarks as stage
-from mimicme.stages.ingest.checkpoint import Assumed
-from mimicme.stages.landmarks import LandmarksSettings, located, merge, on_scan
+from mimicme.stages.ingest.checkpoint import Assumed, IngestCheckpoint
+from mimicme.stages.landmarks import detection, frame
+from mimicme.stages.landmarks.given import located, merge, on_scan
+from mimicme.stages.landmarks.settings import LandmarksSettings
 from mimicme.stages.landmarks.texture_points import on_texture
 
 # a bent sheet of 200 x 200 mm, with 68 points on it
@@ -104,9 +106,9 @@ def test_files_of_the_frames_before_are_noted(tmp_path, monkeypatch):
     moves = [np.array([0, 0, 2.0 * k]) for k in range(5)]
     for row in range(1, 5):
         save(tmp_path / f"{row:04d}.ljson", POINTS + moves[row - 1])
-    load = stage.load_scan
+    load = frame.load_scan
     monkeypatch.setattr(
-        stage,
+        frame,
         "load_scan",
         lambda ingest, row: replace(load(ingest, row), vertices=load(ingest, row).vertices + moves[row]),
     )
@@ -123,9 +125,9 @@ def test_a_file_of_the_frame_before_that_lies_too_far_off_is_rejected_with_the_s
     for row in range(1, 6):
         save(tmp_path / f"{row:04d}.ljson", POINTS + moves[row - 1])
     save(tmp_path / "0006.ljson", POINTS + [0, 0, 203])  # nobody's
-    load = stage.load_scan
+    load = frame.load_scan
     monkeypatch.setattr(
-        stage,
+        frame,
         "load_scan",
         lambda ingest, row: replace(load(ingest, row), vertices=load(ingest, row).vertices + moves[row]),
     )
@@ -282,7 +284,7 @@ def test_arrays_are_read_where_they_are_landmarks(tmp_path):
 
 
 def test_points_by_hand_win_over_detected_ones(tmp_path, monkeypatch):
-    monkeypatch.setattr(stage, "detector", lambda task: Finder())
+    monkeypatch.setattr(detection, "detector", lambda task: Finder())
     half = POINTS.copy()
     half[20:] = np.nan
     save(tmp_path / "0000.ljson", half)
@@ -296,7 +298,7 @@ def test_points_by_hand_win_over_detected_ones(tmp_path, monkeypatch):
 
 
 def test_where_the_points_come_from_is_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr(stage, "detector", lambda task: Finder())
+    monkeypatch.setattr(detection, "detector", lambda task: Finder())
     for number in range(2):
         save(tmp_path / f"{number:04d}.ljson", POINTS)
     with Checkpoint(run(tmp_path, 5, file_from_scan=np.eye(4))) as found:
@@ -315,7 +317,7 @@ def save_pixels(path, pixels):
 
 def test_what_is_left_out_is_found_instead(tmp_path, monkeypatch):
     """An inner point off the scan, and a pixel that shows nothing: one rule for both."""
-    monkeypatch.setattr(stage, "detector", lambda task: Finder())
+    monkeypatch.setattr(detection, "detector", lambda task: Finder())
     points, pixels = POINTS.copy(), PIXELS.copy()
     points[40] += [0, 0, 60]
     pixels[40] = [1e38, 0]
@@ -377,7 +379,7 @@ class Beside(Finder):
 def compared(folder, monkeypatch, pixels, places, confidence):
     """Statuses of frames with pixels, compared with what is found in places with a confidence."""
     finder = Beside(places, confidence)
-    monkeypatch.setattr(stage, "detector", lambda task: finder)
+    monkeypatch.setattr(detection, "detector", lambda task: finder)
     for row, these in enumerate(pixels):
         save_pixels(folder / f"{row:04d}.pts", these)
     with Checkpoint(run(folder, len(pixels), texture=TEXTURE)) as found:
@@ -420,7 +422,7 @@ def test_pixels_of_an_image_of_another_size_are_refused(tmp_path, monkeypatch):
 
 
 def test_pixels_that_nothing_is_found_for_are_noted(tmp_path, monkeypatch):
-    monkeypatch.setattr(stage, "detector", lambda task: Blind())
+    monkeypatch.setattr(detection, "detector", lambda task: Blind())
     save_pixels(tmp_path / "0000.pts", PIXELS)
     with Checkpoint(run(tmp_path, 1, texture=TEXTURE)) as found:
         assert found.statuses[0].note == "landmarks-not-compared"
@@ -434,7 +436,7 @@ def test_without_a_detector_whole_pixels_are_taken_as_they_are(tmp_path, monkeyp
         tried.append(task)
         raise MissingDependencyError("the weights are not installed")
 
-    monkeypatch.setattr(stage, "detector", missing)
+    monkeypatch.setattr(detection, "detector", missing)
     save_pixels(tmp_path / "0000.pts", PIXELS)
     save_pixels(tmp_path / "0001.pts", PIXELS)
     with Checkpoint(run(tmp_path, 2, texture=TEXTURE)) as found:
@@ -458,7 +460,7 @@ def test_a_detector_that_is_broken_is_told(tmp_path, monkeypatch):
     def broken(task):
         raise MissingDependencyError("OpenCV cannot be loaded") from ImportError("libGL.so.1")
 
-    monkeypatch.setattr(stage, "detector", broken)
+    monkeypatch.setattr(detection, "detector", broken)
     with pytest.raises(MissingDependencyError):
         run(tmp_path, 1, texture=TEXTURE)
 
@@ -467,7 +469,7 @@ def test_a_scan_is_read_once_a_frame(tmp_path, monkeypatch):
     from mimicme.pipeline import scan
 
     read, load = [], scan.load_scan
-    for module in (scan, stage):
+    for module in (scan, frame):
         monkeypatch.setattr(module, "load_scan", lambda ingest, row: read.append(row) or load(ingest, row))
     compared(tmp_path, monkeypatch, [PIXELS], [FLAT], [0.4])
     assert read == [0]
@@ -495,7 +497,7 @@ class Blind(Finder):
 
 
 def test_a_few_points_by_hand_stand_alone_when_nothing_is_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(stage, "detector", lambda task: Blind())
+    monkeypatch.setattr(detection, "detector", lambda task: Blind())
     few = np.full((68, 3), np.nan)
     few[[36, 45, 30, 48, 54]] = POINTS[[36, 45, 30, 48, 54]]
     save(tmp_path / "0000.ljson", few)
@@ -521,7 +523,7 @@ def test_without_a_face_an_unusual_size_is_told_with_the_unit_to_try(
 ):
     """The sheet is 200 mm; here the least that is usual is 250."""
     monkeypatch.setattr("mimicme.pipeline.captures.units.USUAL_EXTENT_MM", (250.0, 400.0))
-    monkeypatch.setattr(stage, "detector", lambda task: Blind())
+    monkeypatch.setattr(detection, "detector", lambda task: Blind())
     with Checkpoint(run(tmp_path, 1, file_from_scan=file_from_scan)) as found:
         status = found.statuses[0]
         unit_mm = 1 / np.linalg.norm(np.asarray(file_from_scan)[:3, 0])
@@ -531,9 +533,9 @@ def test_without_a_face_an_unusual_size_is_told_with_the_unit_to_try(
 
 def test_without_a_face_an_axis_that_nothing_told_is_said(tmp_path, monkeypatch):
     """Half a face alone says of no axis that it is up; the other sequences of the captures may."""
-    monkeypatch.setattr(stage, "detector", lambda task: Blind())
+    monkeypatch.setattr(detection, "detector", lambda task: Blind())
     for up in ("+z", None):
-        monkeypatch.setattr(stage.IngestCheckpoint, "assumed", Assumed(up, False))
+        monkeypatch.setattr(IngestCheckpoint, "assumed", Assumed(up, False))
         with Checkpoint(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
             told = found.statuses[0].message
             assert ("+z taken for up, as nothing told" in told) is (up is not None)
@@ -549,10 +551,12 @@ def test_a_texture_that_hides_the_face_costs_no_frame(tmp_path, monkeypatch):
                 raise FrameRejected("no-face", "no face is found on the scan")
             return super().detect(scan, image)
 
-    monkeypatch.setattr(stage, "detector", lambda task: Misled())
-    loaded = stage.load_colored
+    monkeypatch.setattr(detection, "detector", lambda task: Misled())
+    loaded = detection.load_colored
     image = np.zeros((4, 4, 3), np.uint8)
-    monkeypatch.setattr(stage, "load_colored", lambda *a: (loaded(*a)[0], image if a[1] == 1 else None, None))
+    monkeypatch.setattr(
+        detection, "load_colored", lambda *a: (loaded(*a)[0], image if a[1] == 1 else None, None)
+    )
     with Checkpoint(run(tmp_path, 2, file_from_scan=np.eye(4))) as found:
         assert [s.ok for s in found.statuses] == [True, True]
         assert [s.note for s in found.statuses] == ["", "face-without-texture"]
@@ -568,14 +572,14 @@ def test_colours_that_are_no_skins_cost_no_frame(tmp_path, monkeypatch):
                 raise FrameRejected("no-face", "no face is found on the scan")
             return super().detect(scan, image)
 
-    monkeypatch.setattr(stage, "detector", lambda task: Misled())
-    loaded = stage.load_colored
+    monkeypatch.setattr(detection, "detector", lambda task: Misled())
+    loaded = detection.load_colored
 
     def white(*arguments):
         scan, image, why = loaded(*arguments)
         return replace(scan, colors=np.full((len(scan.vertices), 3), 255, np.uint8)), image, why
 
-    monkeypatch.setattr(stage, "load_colored", white)
+    monkeypatch.setattr(detection, "load_colored", white)
     with Checkpoint(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
         (status,) = found.statuses
         assert status.ok and status.note == "face-without-texture"
@@ -596,15 +600,15 @@ def test_a_texture_upside_down_is_refused_where_the_turned_one_shows_the_same_fa
             found = super().detect(scan, None)
             return Located(found.points + (0 if image is None else away_mm), found.source, found.confidence)
 
-    monkeypatch.setattr(stage, "detector", lambda task: Turned())
-    loaded, image = stage.load_colored, np.zeros((4, 4, 3), np.uint8)
+    monkeypatch.setattr(detection, "detector", lambda task: Turned())
+    loaded, image = detection.load_colored, np.zeros((4, 4, 3), np.uint8)
 
     def colored(*arguments):
         scan = loaded(*arguments)[0]
         uv = np.tile([[0.5, 0.9]], (len(scan.vertices), 1))
         return replace(scan, uv=uv, uv_faces=scan.faces), image, None
 
-    monkeypatch.setattr(stage, "load_colored", colored)
+    monkeypatch.setattr(detection, "load_colored", colored)
     with Checkpoint(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
         (status,) = found.statuses
         if refused:
@@ -632,15 +636,15 @@ def test_a_face_that_stands_on_its_head_in_the_texture_alone(tmp_path, monkeypat
                 return found
             return replace(found, points=flipped, pose=np.diag([-1.0, -1.0, 1.0, 1.0]))
 
-    monkeypatch.setattr(stage, "detector", lambda task: OnItsHead())
-    loaded, image = stage.load_colored, np.zeros((4, 4, 3), np.uint8)
+    monkeypatch.setattr(detection, "detector", lambda task: OnItsHead())
+    loaded, image = detection.load_colored, np.zeros((4, 4, 3), np.uint8)
 
     def colored(*arguments):
         scan = loaded(*arguments)[0]
         uv = np.tile([[0.5, 0.9]], (len(scan.vertices), 1))
         return replace(scan, uv=uv, uv_faces=scan.faces), image, None
 
-    monkeypatch.setattr(stage, "load_colored", colored)
+    monkeypatch.setattr(detection, "load_colored", colored)
     with Checkpoint(run(tmp_path, 3, file_from_scan=np.eye(4))) as found:
         assert len(found.statuses) == 3
         for row, status in enumerate(found.statuses):
@@ -669,8 +673,8 @@ def test_without_an_image_nothing_is_upside_down(tmp_path, monkeypatch):
                 raise FrameRejected("no-face", "no face is found on the scan")
             return replace(super().detect(scan, image), pose=np.eye(4))
 
-    monkeypatch.setattr(stage, "detector", lambda task: Misled())
-    loaded = stage.load_colored
+    monkeypatch.setattr(detection, "detector", lambda task: Misled())
+    loaded = detection.load_colored
 
     def white(*arguments):
         scan, _, why = loaded(*arguments)
@@ -678,7 +682,7 @@ def test_without_an_image_nothing_is_upside_down(tmp_path, monkeypatch):
         uv = np.tile([[0.5, 0.9]], (len(scan.vertices), 1))
         return replace(scan, uv=uv, uv_faces=scan.faces, colors=colors), None, why
 
-    monkeypatch.setattr(stage, "load_colored", white)
+    monkeypatch.setattr(detection, "load_colored", white)
     with Checkpoint(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
         (status,) = found.statuses
         assert status.ok and status.note == "face-without-texture", status
@@ -689,7 +693,7 @@ def test_a_texture_upside_down_is_refused_whoever_gave_some_points(tmp_path, mon
     def upside_down(self, *arguments):
         raise FrameRejected("texture-upside-down", "the texture is upside down")
 
-    monkeypatch.setattr(stage.Finder, "detect", upside_down)
+    monkeypatch.setattr(detection.Finder, "detect", upside_down)
     few = np.full((68, 3), np.nan)
     few[[36, 45, 30, 48, 54]] = POINTS[[36, 45, 30, 48, 54]]
     save(tmp_path / "0000.ljson", few)
@@ -706,7 +710,7 @@ def test_points_by_hand_say_where_the_head_is_and_where_it_is_not(tmp_path, monk
             found = super().detect(scan, image)
             return Located(found.points + [0, 90.0, 0], found.source, found.confidence, pose=np.eye(4))
 
-    monkeypatch.setattr(stage, "detector", lambda task: Elsewhere())
+    monkeypatch.setattr(detection, "detector", lambda task: Elsewhere())
     few = np.full((68, 3), np.nan)
     few[[36, 45, 30, 48, 54]] = POINTS[[36, 45, 30, 48, 54]]
     save(tmp_path / "0000.ljson", few)
@@ -720,7 +724,7 @@ def test_points_by_hand_say_where_the_head_is_and_where_it_is_not(tmp_path, monk
 
 
 def test_a_whole_file_is_never_detected_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(stage, "detector", lambda task: pytest.fail("the detector was asked"))
+    monkeypatch.setattr(detection, "detector", lambda task: pytest.fail("the detector was asked"))
     save(tmp_path / "0000.ljson", np.where(np.arange(68)[:, None] < 17, np.nan, POINTS))
     with Checkpoint(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
         assert found["source"][0].sum() == 51
@@ -739,7 +743,7 @@ def test_a_point_that_jumps_is_detected_again(tmp_path, monkeypatch):
                 points[40] = points[40] + [0, 14.0, 0]
             return Located(points, np.full(68, 2, np.uint8), np.full(68, 0.5, np.float32), pose=np.eye(4))
 
-    monkeypatch.setattr(stage, "detector", lambda task: Jumpy())
+    monkeypatch.setattr(detection, "detector", lambda task: Jumpy())
     with Checkpoint(run(tmp_path, 7, file_from_scan=np.eye(4))) as found:
         assert asked == [True] + [False] * 6 + [True, True]
         np.testing.assert_allclose(found["points"][2][40], POINTS[40] + [0, 0, 1], atol=1e-3)

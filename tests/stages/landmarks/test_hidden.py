@@ -8,7 +8,7 @@ import pytest
 
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import Mesh
-from mimicme.stages.landmarks import Finder
+from mimicme.stages.landmarks.detection import Finder
 from mimicme.stages.landmarks.hidden import hidden, lips_stand_out
 
 SIZE, MM = 150, 45.0  # px of 1 mm; from the eyes to the base of the nose

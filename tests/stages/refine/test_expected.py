@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mimicme.stages.refine.expected import OWN_SHARE, mean_of_refined, of_refined
-from mimicme.stages.register import quality
+from mimicme.stages.register import notes
 
 
 def test_a_refined_frame_has_mostly_its_neutrals_error():
@@ -30,7 +30,5 @@ def test_what_is_not_known_stays_so():
 
 
 def test_the_notes_that_keep_what_registration_expects_are_notes_of_registration(repository):
-    said = (
-        (repository / "stages/register/quality.py").read_text(encoding="utf-8").partition("\ndef notes(")[2]
-    )
-    assert [code for code in sorted(quality.ASTRAY) if f'"{code}"' not in said] == []
+    said = (repository / "stages/register/notes.py").read_text(encoding="utf-8").partition("\ndef notes(")[2]
+    assert [code for code in sorted(notes.ASTRAY) if f'"{code}"' not in said] == []

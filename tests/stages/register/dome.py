@@ -22,9 +22,19 @@ from mimicme.stages.landmarks.checkpoint import LandmarksWriter
 from mimicme.stages.register import compute
 from mimicme.stages.register.frame import Frame
 from mimicme.stages.register.levels import Levels, build_levels
+from mimicme.stages.register.plausibility import Plausible
+from mimicme.stages.register.quality import Quality
+from mimicme.stages.register.rejection import Limits
 from mimicme.stages.register.settings import RegisterSettings
 from mimicme.stages.register.track import SequenceTracker
 
+AS_IT_SHOULD = Plausible(1.0, 0.95, 0.2, 0.0, 0.3, 0.0, 1.0, 0.5, 0.6)
+GOOD = Quality(
+    0.2, 0.3, 0.9, 0.97, 1.0, 0.5, 1.1, 0.0, 0.8, 0.0, 0.0, 0.0, 0.0, 0.1, 0.1, 3.0, 0.8, 0.6, 1.0, 0.9, 0.9, 0.9,
+    1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.1,
+    *AS_IT_SHOULD,
+)  # fmt: skip
+LIMITS = Limits(1.0, 6.0, 0.2, 0.01, 2.0, 0.25, 0.4)
 HALF = np.array([75.0, 100.0])  # of the template's outline, mm
 SETTINGS = RegisterSettings(coarse_vertices=500)
 

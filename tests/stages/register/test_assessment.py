@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from mimicme.pipeline.geometry.mesh import transform
-from mimicme.stages.register.quality import notes
+from mimicme.stages.register.notes import notes
 
 
 def test_points_found_on_a_bare_scan_are_told_to_be_less_sure(dome):

@@ -8,7 +8,8 @@ import pytest
 
 from mimicme.stages.register.carried_motion import NOISE_MM, SMOOTH_MM, CarriedMotion
 from mimicme.stages.register.fine import fitted_fine
-from mimicme.stages.register.fit import FitTarget, Fitter
+from mimicme.stages.register.fit import Fitter
+from mimicme.stages.register.fit_target import FitTarget
 from mimicme.stages.register.levels import build_levels
 from mimicme.stages.register.targets import ScanTarget
 from mimicme.stages.register.track import SequenceTracker

@@ -11,7 +11,7 @@ from mimicme.pipeline.landmarks import MIRROR
 from mimicme.pipeline.template import find_files, read_template
 from mimicme.pipeline.template.face_core import FaceCore
 from mimicme.stages.register.cheeks import OUTLINE, Cheeks
-from mimicme.stages.register.quality import SLID_MM
+from mimicme.stages.register.notes import SLID_MM
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from mimicme.pipeline.landmarks import GROUPS
 from mimicme.pipeline.template.eyelids import LEAST_VERTICES, open_share, patches
 from mimicme.stages.register import second_pass, tracked_fit
 from mimicme.stages.register.eyelids import find_eye
-from mimicme.stages.register.fit import FitTarget
+from mimicme.stages.register.fit_target import FitTarget
 from mimicme.stages.register.levels import build_levels
-from mimicme.stages.register.quality import OPEN_LIDS_MM
+from mimicme.stages.register.notes import OPEN_LIDS_MM
 from mimicme.stages.register.track import SequenceTracker
 
 SPACING = 2.0

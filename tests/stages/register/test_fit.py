@@ -8,18 +8,16 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.geometry.mesh import triangle_normals
-from mimicme.stages.register.fit import (
+from mimicme.stages.register.annealing import annealed
+from mimicme.stages.register.ear_visibility import (
     GENERIC_EARS,
     PERSONAL_EARS,
     EarVisibility,
-    FitTarget,
-    Fitter,
-    LandmarkWeights,
-    Preconditioners,
-    RejectionThresholds,
     VisibilityThresholds,
-    annealed,
 )
+from mimicme.stages.register.fit import Fitter, RejectionThresholds
+from mimicme.stages.register.fit_target import FitTarget
+from mimicme.stages.register.preconditioners import LandmarkWeights, Preconditioners
 from mimicme.stages.register.targets import ScanTarget
 
 WEIGHTS = LandmarkWeights(20.0, 1.0)

@@ -9,7 +9,7 @@ import pytest
 
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.stages.register import head_placing, tracked_fit
-from mimicme.stages.register.fit import FitTarget
+from mimicme.stages.register.fit_target import FitTarget
 from mimicme.stages.register.frame import Frame
 from mimicme.stages.register.head_placing import head_of, head_on, with_head_motion
 from mimicme.stages.register.targets import ScanTarget

@@ -10,6 +10,7 @@ from mimicme.pipeline.geometry.rigid import fit_rigid
 from mimicme.pipeline.landmarks import GROUPS, MIRROR
 from mimicme.pipeline.template import find_files, read_template
 from mimicme.pipeline.template.eyelids import lid_opening
+from mimicme.stages.register.notes import ASKEW_MM, ASKEW_RELIEF, MISPLACED_RELIEF, OTHER_BONE_MM
 from mimicme.stages.register.plausibility import (
     Plausibility,
     ear_drape,
@@ -18,7 +19,6 @@ from mimicme.stages.register.plausibility import (
     mouth_asymmetry,
     tucked_in,
 )
-from mimicme.stages.register.quality import ASKEW_MM, ASKEW_RELIEF, MISPLACED_RELIEF, OTHER_BONE_MM
 from mimicme.stages.register.regions import ears
 from mimicme.stages.register.stabilisation import skull_weights
 
