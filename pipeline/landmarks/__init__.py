@@ -195,7 +195,7 @@ class Detector(Protocol):
 
     def detect(self, scan: Mesh, image: NDArray[np.uint8] | None, near: Floats | None = None) -> Located:
         """Points on a scan (mm) with its texture (h, w, 3), row 0 at the top, or None; `source` is 2 where
-        found.  Of the jaw there is `CHIN_LINE` at most; it is stored and drawn, and does not lead the registration.
+        found.  Of the jaw there is `CHIN_LINE` at most; it leads the fit of a person's neutral, and of no other frame.
 
         Args:
             near: `Located.pose` of the frame before; where the head probably is.

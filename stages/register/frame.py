@@ -47,7 +47,7 @@ class Frame:
     @property
     def known(self) -> Bools:
         """(68,) True where a landmark is to be used: a detected jaw is not.  It is an outline's and no place on the
-        skin, or, its chin, no nearer to the truth than the fitted surface brings it (docs/measurement-log.md)."""
+        skin, or, its chin, too far off to be followed: that only leads a neutral (found_chin.py)."""
         known = np.asarray((self.confidence > 0) & np.isfinite(self.landmarks).all(axis=1))
         known[GROUPS["jaw"]] &= ~self.detected[GROUPS["jaw"]]
         return known

@@ -18,6 +18,7 @@ from mimicme.stages.register.ear_visibility import GENERIC_EARS
 from mimicme.stages.register.fine import fitted_fine
 from mimicme.stages.register.fit import Fitter
 from mimicme.stages.register.fit_target import FitTarget
+from mimicme.stages.register.found_chin import leading_chin
 from mimicme.stages.register.frame import Frame, Registered
 from mimicme.stages.register.frame_landmarks import FrameLandmarks
 from mimicme.stages.register.head_placing import with_head_motion
@@ -68,7 +69,7 @@ def fit_neutral(nobody: Person, frame: Frame) -> tuple[Registered, Person, Float
         (settings.stiffness_start, settings.stiffness_end),
         (settings.scale_start_mm, 2 * settings.scale_end_mm),
     )
-    rest, displacement, annealing = _coarse(person, fitter, target, annealing, has_proportions)
+    rest, displacement, annealing = _coarse(person, fitter, frame, target, annealing, has_proportions)
     if settings.tell_skin:
         shape = rest + displacement
         normals = vertex_normals(shape, setup.template.faces)
@@ -109,15 +110,25 @@ def _membrane(person: Person, frame: Frame, marks: FrameLandmarks) -> tuple[floa
 
 
 def _coarse(
-    person: Person, fitter: Fitter, target: FitTarget, annealing: list[Step], has_proportions: bool
+    person: Person,
+    fitter: Fitter,
+    frame: Frame,
+    target: FitTarget,
+    annealing: list[Step],
+    has_proportions: bool,
 ) -> tuple[Floats, Floats, list[Step]]:
     """A rest shape (V, 3) with the person's ears and proportions, and the displacement (V, 3) from it, as the coarse
-    level finds them from landmarks and scan; and the steps since the ears were placed."""
+    level finds them from landmarks and scan; and the steps since the ears were placed.
+
+    A template that takes on the person's proportions is led by the frame's chin, where that was found.
+    """
     setup = person.setup
     start = fitter.warp(person.rest, target, setup.settings.landmark_smoothing_mm)
     rest, start = with_head_motion(setup, person.rest, start)
     free = weights_of(skin_share(person, rest + start, target.scan, None))
     target = replace(target, skin=free)
+    if has_proportions:
+        target = replace(target, held=leading_chin(setup, frame, free))
     rest, start, annealing = _with_ears_placed(setup, fitter, rest, start, target, free, annealing)
     if has_proportions:
         rest, start = in_proportion(setup, rest, start, free)

@@ -36,10 +36,11 @@ class RegisterSettings:
             is fitted from the template (mm^-2): between two people skin is stretched less than by an expression.
             Where the mouth of what has to serve as neutral is open, `membrane` holds.
         membrane_found: the same where most of the neutral's landmarks were found by a detector (mm^-2). They pull
-            less, and none holds the jaw: what resists stretching would decide how long and how wide it is. There
-            it does not count as stretching by how much a face is longer, wider or deeper than the template all over.
-            So a few points by hand more or less may change how a face is fitted: at half of them it jumps to
-            `membrane_neutral`, which may cost more than those points gain, unless they hold the jaw.
+            less, and of the jaw those of the chin alone lead a little: what resists stretching would decide how long
+            and how wide it is. There it does not count as stretching by how much a face is longer, wider or deeper
+            than the template all over. So a few points by hand more or less may change how a face is fitted: at half
+            of them it jumps to `membrane_neutral`, which may cost more than those points gain, unless they hold the
+            jaw.
         landmark_weight_mm2: weight of a landmark of full confidence, as the area of surface that counts as much.
         detected_share: what is left of `landmark_weight_mm2` for a detected landmark while the neutral is fitted. A
             detector's errors are correlated between neighbours: many points are not many observations. Lids, nose
@@ -91,8 +92,9 @@ class RegisterSettings:
     fine_landmark_share: float = 0.05
     membrane: float = 0.0003
     membrane_neutral: float = 0.006
-    # neutrals of `synth`, `--maker people` and the second maker: 0.006 1.27, 1.10, 0.83 mm; 0.002 1.20, 1.05, 0.84
-    membrane_found: float = 0.003
+    # neutrals of `synth`, `--maker people` and the second maker, led by the chin: 0.006 1.56, 1.05, 0.90 mm; 0.003
+    # 1.49, 1.00, 0.91; 0.002 1.45, 0.98, 0.92
+    membrane_found: float = 0.002
     landmark_weight_mm2: float = 20.0
     detected_share: float = 0.05
     landmark_smoothing_mm: float = 2.0

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from mimicme.pipeline.landmarks import CHIN_LINE
+
 
 def test_untrusted_landmarks_have_no_weight(dome):
     frame = dome.frame(0, 0.3)
@@ -20,9 +22,10 @@ def test_untrusted_landmarks_have_no_weight(dome):
     assert a.quality == b.quality
 
 
-def test_a_detected_jaw_has_no_weight(dome):
+def test_a_detected_jaw_has_no_weight_but_for_its_chin(dome):
     wrong = np.zeros((68, 3))
     wrong[:17, 1] = 10.0
+    wrong[CHIN_LINE] = 0.0
     found = [
         dome.in_scan(dome.tracker().register(dome.seen_beside(dome.frame(0), k * wrong))) for k in (0.0, 1.0)
     ]
