@@ -25,6 +25,7 @@ from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
 from mimicme.stages.landmarks.mediapipe_to_ibug import MediapipeToIbug
 from mimicme.stages.landmarks.middles import middled
 from mimicme.stages.landmarks.networks import PictureNetworks
+from mimicme.stages.landmarks.outer_corners import follow_outer_corners
 from mimicme.stages.landmarks.pose import head_pose
 from mimicme.stages.landmarks.search import SURE_PRESENCE, Head, find_head, refine_pose
 from mimicme.stages.landmarks.shut_lids import follow_shut_lids
@@ -321,6 +322,8 @@ def landmarks_on_scan(
     points, off = settled_on_scan(scene, wanted, pose)
     if scene.textured:
         beside, on_shape = follow_nose(upper_face, scene, points)
+        beside, on_white = follow_outer_corners(scene, beside, pose)
+        on_lids = np.maximum(on_lids, on_white)
         moved = (beside != points).any(axis=1)
         points[moved] = scene.surface.closest(beside[moved] - scene.centre).points + scene.centre
     spread = ibug_from_mediapipe(np.repeat(consensus.spread[:, None], 3, axis=1))[:, 0]
