@@ -315,8 +315,7 @@ def landmarks_on_scan(
     on_creases = np.maximum(on_creases, on_shut)
     lids = follow_lids(scene, wanted, pose)
     wanted, on_lids = lids.points, lids.evidence
-    if scene.textured:
-        wanted = middled(wanted)
+    wanted = middled(wanted)
     if chin is not None:
         wanted = spaced(wanted, chin.marks)
     points, off = settled_on_scan(scene, wanted, pose)
