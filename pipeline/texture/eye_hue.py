@@ -34,16 +34,34 @@ def eye_share(colors: NDArray[np.floating], place: Bools, skin: Bools, least: in
     Args:
         colors: (..., 3) RGB in [0, 255], finite in `place` (...) and in `skin` (...), which is bare skin beside it.
     """
-    lit = colors[..., 1] >= LEAST_GREEN
-    mine, beside = place & lit, skin & lit
-    if min(mine.sum(), beside.sum()) < least or mine.sum() < LEAST_LIT * place.sum():
+    mine = place & _lit(colors)
+    if mine.sum() < max(least, LEAST_LIT * place.sum()):
         return float("nan")
-    found, bare = _red(colors[mine]), _red(colors[beside])
+    unlike = unlike_skin(colors, skin, least)
+    return float("nan") if unlike is None else float(unlike[mine].mean())
+
+
+def unlike_skin(colors: NDArray[np.floating], skin: Bools, least: int) -> Bools | None:
+    """(...) where there is light enough and not the hue of skin; None where that cannot be told: see `eye_share`.
+
+    Args:
+        colors: (..., 3) RGB in [0, 255], finite in `skin` (...); what is not finite is not unlike skin.
+    """
+    lit = _lit(colors)
+    if (skin & lit).sum() < least:
+        return None
+    bare = _red(colors[skin & lit])
     usual = float(np.median(bare))
     noise = 1.4826 * float(np.median(np.abs(bare - usual)))
     if usual <= max(LEAST_NOISES * noise, LEAST_RED):
-        return float("nan")
-    return float((found < RED_SHARE * usual).mean())
+        return None
+    unlike = lit.copy()
+    unlike[lit] = _red(colors[lit]) < RED_SHARE * usual
+    return unlike
+
+
+def _lit(colors: NDArray[np.floating]) -> Bools:
+    return np.asarray(np.isfinite(colors).all(axis=-1) & (colors[..., 1] >= LEAST_GREEN))
 
 
 def _red(colors: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -23,13 +23,15 @@ from mimicme.stages.landmarks.lids import follow_lids
 from mimicme.stages.landmarks.lips import follow_lips
 from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
 from mimicme.stages.landmarks.mediapipe_to_ibug import MediapipeToIbug
+from mimicme.stages.landmarks.middles import middled
 from mimicme.stages.landmarks.networks import PictureNetworks
+from mimicme.stages.landmarks.outer_corners import follow_outer_corners
 from mimicme.stages.landmarks.pose import head_pose
 from mimicme.stages.landmarks.search import SURE_PRESENCE, Head, find_head, refine_pose
 from mimicme.stages.landmarks.shut_lids import follow_shut_lids
 from mimicme.stages.landmarks.spacing import spaced
 from mimicme.stages.landmarks.strips import ramp
-from mimicme.stages.landmarks.upper_face import UpperFace, follow_upper_face
+from mimicme.stages.landmarks.upper_face import UpperFace, follow_nose, follow_upper_face
 from mimicme.stages.landmarks.views import (
     FACE_MM,
     Scene,
@@ -118,7 +120,8 @@ class FaceFinder:
         networks: detect a face, and points on it, in an image.
         to_ibug: from their points to iBUG-68.
         chin: the template's, which those of scans are found by; None: no chin is found.
-        upper_face: the template's, which those of scans without colours are found by; None: by the networks alone.
+        upper_face: the template's, which those of scans without colours are found by, and noses and inner corners of
+            the eyes of all; None: by the networks alone.
     """
 
     def __init__(
@@ -312,14 +315,21 @@ def landmarks_on_scan(
     on_creases = np.maximum(on_creases, on_shut)
     lids = follow_lids(scene, wanted, pose)
     wanted, on_lids = lids.points, lids.evidence
+    wanted = middled(wanted)
     if chin is not None:
         wanted = spaced(wanted, chin.marks)
+    points, off = settled_on_scan(scene, wanted, pose)
+    if scene.textured:
+        beside, on_shape = follow_nose(upper_face, scene, points)
+        beside, on_white = follow_outer_corners(scene, beside, pose)
+        on_lids = np.maximum(on_lids, on_white)
+        moved = (beside != points).any(axis=1)
+        points[moved] = scene.surface.closest(beside[moved] - scene.centre).points + scene.centre
     spread = ibug_from_mediapipe(np.repeat(consensus.spread[:, None], 3, axis=1))[:, 0]
     support = ibug_from_mediapipe(np.repeat(consensus.support[:, None], 3, axis=1))[:, 0]
     # where the shape tells, it matters no more that the networks' views disagree
     spread *= 1 - on_shape
     support = np.maximum(support, on_shape * len(views))
-    points, off = settled_on_scan(scene, wanted, pose)
     on_chin = np.zeros(N_LANDMARKS)
     if chin is not None:
         places, on_chin[CHIN] = find_chin(chin, scene.mesh.vertices, scene.mesh.faces, points)

@@ -9,8 +9,11 @@ from mimicme.pipeline.geometry.mesh import Mesh, keep_triangles, transform
 from mimicme.pipeline.landmarks import GROUPS
 from mimicme.stages.landmarks.upper_face import (
     GROUPS_FOUND,
+    INNER_CORNERS,
+    NOSE_PARTS,
     UPPER,
     find_upper_face,
+    follow_nose,
     follow_upper_face,
     upper_face_of,
 )
@@ -111,6 +114,43 @@ def test_the_networks_count_where_they_agree(template):
     painted = Scene(Mesh(template.vertices, template.faces, colors=colours), None)
     for there in (follow_upper_face(face, painted, far), follow_upper_face(None, bare, far)):
         assert np.array_equal(there[0], far) and not there[1].any()
+
+
+def test_of_a_coloured_face_nose_and_inner_corners_lie_between_shape_and_networks(template):
+    """Another person's, drawn with the nose aside, its bridge too high, and the eyes too narrow."""
+    marks = template.landmarks()
+    face = upper_face_of(template)
+    true, vertices = another(marks, marks), another(template.vertices, marks)
+    colours = np.full((len(vertices), 3), 150, np.uint8)
+    painted = Scene(Mesh(vertices, template.faces, colors=colours), None)
+    drawn = true.copy()
+    drawn[27:31] += [0, 3.0, 0]
+    drawn[31:36] += [3.0, 0, 0]
+    drawn[39] += [-2.0, 0, 0]
+    drawn[42] += [2.0, 0, 0]
+    found, evidence = follow_nose(face, painted, drawn)
+    moved = np.concatenate([np.arange(68)[part] for part in (*NOSE_PARTS, *INNER_CORNERS)])
+    kept = np.setdiff1d(np.arange(68), moved)
+    assert np.array_equal(moved, [*range(27, 36), 39, 42])
+    before, after = off(drawn[moved], true[moved]), off(found[moved], true[moved])
+    assert after[:9].mean() < 0.6 * before[:9].mean() and 0.5 < after[9:].mean() < 0.9 * before[9:].mean()
+    assert np.array_equal(found[kept], drawn[kept])
+    assert evidence[27:36].min() > 0.8 and not np.delete(evidence, range(27, 36)).any()
+
+
+def test_what_shows_no_nose_leaves_a_coloured_face_to_the_networks(template):
+    marks = template.landmarks()
+    face = upper_face_of(template)
+    colours = np.full((len(template.vertices), 3), 150, np.uint8)
+    away = Scene(Mesh(template.vertices + [0, 500.0, 0], template.faces, colors=colours), None)
+    bare = Scene(Mesh(template.vertices, template.faces), None)
+    for there in (
+        follow_nose(face, away, marks),
+        follow_nose(face, bare, marks),
+        follow_nose(None, away, marks),
+    ):
+        np.testing.assert_allclose(there[0], marks, atol=1e-9)
+        assert not there[1].any()
 
 
 def test_each_point_found_is_of_one_group():
