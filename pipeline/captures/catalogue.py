@@ -17,7 +17,15 @@ from pathlib import Path
 from mimicme.pipeline.captures import who
 from mimicme.pipeline.captures.expressions import LABELS, NEUTRAL, label_of
 from mimicme.pipeline.captures.frame_order import FrameOrder, natural_key
-from mimicme.pipeline.captures.layouts import Found, Search, compile_pattern, safe_glob, safe_name, search
+from mimicme.pipeline.captures.layouts import (
+    ONLY_SEQUENCE,
+    Found,
+    Search,
+    compile_pattern,
+    safe_glob,
+    safe_name,
+    search,
+)
 from mimicme.pipeline.captures.sequence_remarks import rates_taken, remarks
 from mimicme.pipeline.errors import InputError, counted, listed, out_of
 from mimicme.pipeline.items import FrameSource, Item, Sequence
@@ -275,13 +283,17 @@ def _renamed(found: Iterable[Found]) -> tuple[str, ...]:
 
 
 def unknown_labels(sequences: tuple[Sequence, ...], mapping: Mapping[str, str] | None = None) -> list[str]:
-    """A sentence on sequences whose names say nothing that is known, and that no mapping speaks of."""
+    """A sentence on sequences whose names say nothing that is known, and that no mapping speaks of.
+
+    Of single scans, which a layout without `{sequence}` gave their only sequence's name itself, nothing is said: nobody
+    called them so.
+    """
     mapping = mapping or {}
     counts: Counter[str] = Counter()
     for sequence in sequences:
         name = sequence.item.sequence.lower()
         said = name in mapping or f"{sequence.item.subject.lower()}/{name}" in mapping
-        if sequence.expression not in LABELS and not said:
+        if sequence.expression not in (*LABELS, ONLY_SEQUENCE) and not said:
             counts[sequence.expression] += 1
     if not counts:
         return []

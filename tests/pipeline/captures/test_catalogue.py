@@ -166,6 +166,14 @@ def test_names_that_say_nothing_are_told_with_how_to_say_it() -> None:
     assert unknown_labels((one("jawdrop"), one("wink")), {"jawdrop": "gape", "s1/wink": "wink_left"}) == []
 
 
+def test_single_scans_which_nobody_named_are_no_unknown_expressions(tmp_path) -> None:
+    touch(tmp_path / "single", "P1.ply", "P2.ply")
+    assert unknown_labels(build(tmp_path / "single", "{subject}.{ext}").sequences) == []
+    touch(tmp_path / "named", "P1/first.ply")
+    (said,) = unknown_labels(build(tmp_path / "named", "{subject}/{sequence}.{ext}").sequences)
+    assert "'first' (1)" in said
+
+
 def test_each_name_is_looked_at_once_however_many_frames_bear_it(tmp_path, monkeypatch):
     touch(tmp_path, *(f"S{s}/e{e}/{k}.obj" for s in range(2) for e in range(3) for k in range(5)))
     asked, spelled = [], []

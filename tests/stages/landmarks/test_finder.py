@@ -514,6 +514,63 @@ def test_a_texture_is_looked_at_with_two_texels_a_pixel(per_mm, factor):
     assert texels_too_many(Mesh(sheet, faces), (side, side)) == 1
 
 
+def test_what_has_no_colour_is_coloured_in_from_what_is_near_it():
+    """As the rims that a depth camera's holes have; what is far from every colour stays as it was drawn."""
+    side, half, bare = (
+        120,
+        60,
+        {40: (56, 64), 90: (50, 100)},
+    )  # mm; red and blue halves, columns without colours by row
+    x, y = np.meshgrid(np.arange(side + 1.0), np.arange(side + 1.0))
+    k = np.arange((side + 1) ** 2).reshape(side + 1, -1)
+    corners = [k[:-1, :-1], k[:-1, 1:], k[1:, 1:], k[1:, :-1]]
+    a, b, c, d = (q.ravel() for q in corners)
+    faces = np.stack([np.stack([a, b, c], 1), np.stack([a, c, d], 1)], 1).reshape(-1, 3).astype(np.int32)
+    sheet = np.stack([x.ravel(), y.ravel(), 0 * x.ravel()], 1)
+    column, row = sheet[faces].mean(axis=1)[:, 0], sheet[faces].mean(axis=1)[:, 1]
+    without = np.zeros(len(faces), bool)
+    for at, (first, last) in bare.items():
+        without |= (np.abs(row - at) < 10) & (column > first) & (column < last)
+    uv = np.r_[sheet[:, :2] / side, [[np.nan, np.nan]]]
+    uv_faces = np.where(without[:, None], len(sheet), faces).astype(np.int32)
+    image = np.zeros((side, side, 3), np.uint8)
+    image[:, :half], image[:, half:] = (200, 0, 0), (0, 0, 200)
+    pose = np.eye(4)
+    pose[:3, 3] = [half, half, 0]
+    camera = head_camera(pose)
+
+    def shown(mesh, *places):
+        across, down = camera.project(np.array([[*place, 0.0] for place in places])).astype(int).T
+        return Scene(mesh, image).picture(camera)[down, across]
+
+    mesh = Mesh(sheet, faces, uv, uv_faces)
+    left, right, amid, beside = shown(mesh, (57, 40), (63, 40), (75, 90), (30, 40))
+    np.testing.assert_allclose(left[2] / left[0], 0.1, atol=0.1)
+    np.testing.assert_allclose(right[0] / right[2], 0.1, atol=0.1)
+    assert 140 < left[0] < 200 and 140 < right[2] < 200  # in shade
+    np.testing.assert_allclose(amid, views.UNTEXTURED)
+    np.testing.assert_allclose(beside, [200, 0, 0], atol=1)
+    whole = shown(Mesh(sheet, faces, uv, faces), (57, 40), (75, 90))
+    np.testing.assert_allclose(whole, [[200, 0, 0], [0, 0, 200]], atol=1)
+
+
+def test_a_rim_without_colours_below_the_lip_moves_no_mouth(finder, person):
+    """A camera that looks from above does not see into the fold below a lip, and leaves a hole with such a rim."""
+    mesh, image, truth = person
+    low = truth[57] - [0, 3.5, 0]
+    middles = mesh.vertices[mesh.faces].mean(axis=1)
+    near = np.abs(middles - low)
+    hole = (near[:, 0] < 12) & (near[:, 1] < 2) & (near[:, 2] < 20)
+    rim = (near[:, 0] < 15.5) & (near[:, 1] < 5.5) & (near[:, 2] < 20) & ~hole
+    uv_faces = mesh.uv_faces.copy()
+    uv_faces[rim] = len(mesh.uv)
+    partly = replace(mesh, uv=np.r_[mesh.uv, [[np.nan, np.nan]]], uv_faces=uv_faces)
+    found = finder.detect(keep_triangles(partly, ~hole)[0], image)
+    whole = finder.detect(mesh, image)
+    off = np.linalg.norm(found.points[48:] - whole.points[48:], axis=1)
+    assert np.nanmax(off) < 2.5
+
+
 @pytest.mark.parametrize("side", [64, 256])
 def test_a_scan_of_very_many_triangles_is_cast_and_shows_the_same(person, monkeypatch, side):
     """Drawing would take longer than a ray for each pixel; which of them is done is told by both counts."""
