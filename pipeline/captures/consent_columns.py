@@ -8,7 +8,9 @@ everything but a yes, a date in a column of dates, and a number in one of versio
 from __future__ import annotations
 
 import re
-import unicodedata
+
+from mimicme.pipeline.captures import consent_words
+from mimicme.pipeline.captures.consent_words import folded as _folded
 
 _CONSENT = (
     *("consent", "consented", "hasconsented", "hasconsent", "consentgiven", "givenconsent", "gaveconsent"),
@@ -26,6 +28,7 @@ _CONSENT = (
     *("consentimiento", "consentimientoinformado", "consentimientofirmado", "autorizacion"),
     *("consentimento", "consentimentoinformado", "consenso", "consensoinformato", "autorizzazione"),
     *("toestemming", "toestemminggegeven", "zgoda", "samtycke", "samtykke"),
+    *map(_folded, ("同意", "知情同意", "是否同意", "동의", "동의여부", "согласие", "συγκατάθεση")),
 )
 # how a name says which cells there are: `consent (y/n)`
 _CELLS = re.compile(
@@ -35,13 +38,14 @@ _CELLS = re.compile(
 _SPEAKS = re.compile(
     r"consent|consenso|einwillig|eingewillig|zustimm|zugestimm|einverst|nutzungsrecht|toestemm|samtyc?k"
     r"|(?:^|_)(?:agree(?!ab)|permission|freigab|freigeg|erlaub|datenschutz|aut?h?ori[sz]|zgod)"
+    rf"|{consent_words.SPEAKS}"
 )
 
 _REFUSALS = (
     r"withdr|revo[ckq]|rescind|cancel|declin|deni(?!m)|deny|refus|opt(?:ed)?_?out|objection|disagree|dissent"
     r"|widerr|widerspr|widersproch|zurue?ck|verweiger|ablehn|abgelehn"
 )
-_REFUSAL = re.compile(rf"(?:^|_)(?:{_REFUSALS})")
+_REFUSAL = re.compile(rf"(?:^|_)(?:{_REFUSALS}|{consent_words.REFUSED})|{consent_words.REFUSED_ANYWHERE}")
 # the same in a name that speaks of consent, where much else says that there is none
 _NONE_GIVEN = re.compile(
     rf"{_REFUSALS}|reject|expir|ablauf|abgelauf|laps|invalid|void|ungue?ltig|missing|pending|outstanding|lacking"
@@ -67,6 +71,10 @@ _WITHDRAWN = re.compile(
 )
 _RIGHT_TO = re.compile(r"(?:^|_)right_(?:to|of)_(?:withdr|revo[ck])[^_]*")
 _NO = ("no", "n", "false", "0", "-", "nein", "non", "nee", "nej")
+_NO_TOO = frozenset(
+    ["falsch", "faux", "falso", "onwaar", "nie", "não", "nao", "ei", "hayır", "нет", "ні", "όχι"]
+    + ["否", "无", "無", "没有", "いいえ", "なし", "아니오", "아니요"]
+)
 
 _OF_DATES = re.compile(r"(?<!up)date|datum|fecha|timestamp|(?:^|_)(?:data|dato|day|time|on|am|signed)(?:_|$)")
 _OF_VERSIONS = re.compile(r"(?<!con)version|versie|fassung|(?:^|_)v(?:er)?(?:_|$)")
@@ -82,14 +90,8 @@ _DATE = re.compile(
     rf"|{_DAY}[. -]{{0,2}}{_LONG_MONTH}[., -]{{0,2}}{_YEAR}|{_LONG_MONTH}\.? {_DAY},? {_YEAR})"
     r"(?:[ t]\d\d?:\d\d(?::\d\d(?:\.\d+)?)?(?:z|\+00:00)?)?"
 )
+_DATE_IN_A_TEXT = re.compile(rf"(?<!\w){_DATE.pattern}(?!\w)")
 _VERSION = re.compile(r"(?:v|version)?[. ]?(?=[\d.]*[1-9])\d+(?:\.\d+)*")
-
-
-def _folded(text: str) -> str:
-    """Small letters without accents; `_` for what is neither letter nor digit."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(c for c in plain if unicodedata.category(c) not in ("Mn", "Cf"))
-    return re.sub(r"\W+", "_", plain).strip("_")
 
 
 def is_consent(column: str) -> bool:
@@ -100,7 +102,7 @@ def is_consent(column: str) -> bool:
 def speaks_of_consent(column: str) -> bool:
     """Whether a name has to do with consent, given or refused."""
     name = _folded(column)
-    return _SPEAKS.search(name) is not None or _REFUSAL.search(name) is not None
+    return _SPEAKS.search(name) is not None or _refuses(name)
 
 
 def is_of_refusals(column: str) -> bool:
@@ -108,9 +110,12 @@ def is_of_refusals(column: str) -> bool:
     name = _folded(column)
     if is_consent(column):
         return False
-    return _REFUSAL.search(name) is not None or (
-        _SPEAKS.search(name) is not None and _NONE_GIVEN.search(name) is not None
-    )
+    return _refuses(name) or (_SPEAKS.search(name) is not None and _NONE_GIVEN.search(name) is not None)
+
+
+def _refuses(name: str) -> bool:
+    """Whether a folded name is one of refusals, whether it speaks of consent or not."""
+    return _REFUSAL.search(name) is not None or consent_words.keeps_out_unasked(name)
 
 
 def leaves_consent(column: str, cell: str, is_yes: bool) -> bool:
@@ -123,7 +128,7 @@ def leaves_consent(column: str, cell: str, is_yes: bool) -> bool:
     if not text:
         return True
     if is_of_refusals(column):
-        return text in _NO and _NO_REFUSAL.search(name) is None
+        return (text in _NO or text in _NO_TOO) and _NO_REFUSAL.search(name) is None
     dated, versioned = _of_a_consent(name)
     return (
         is_yes
@@ -150,6 +155,12 @@ def is_date(cell: str) -> bool:
     return _DATE.fullmatch(cell.casefold().strip()) is not None
 
 
+def without_one_date(text: str) -> tuple[str, bool]:
+    """A text in small letters without the first date in it, and whether there was one."""
+    found = _DATE_IN_A_TEXT.search(text)
+    return (text, False) if found is None else (text[: found.start()] + " " + text[found.end() :], True)
+
+
 def what_leaves_consent(column: str) -> str:
     """The cells that leave a consent as it is, in words."""
     name = _folded(column)
@@ -168,8 +179,10 @@ def tells_of_withdrawal(cell: str) -> bool:
     Not where it is denied, nor where something else is withdrawn (`alcohol withdrawal`).
     """
     text = _RIGHT_TO.sub("", _NO_REFUSAL.sub("", _folded(cell)))
-    return _WITHDRAWN.search(text) is not None or (
-        _WITHDRAWAL.search(text) is not None and _ABOUT_CONSENT.search(text) is not None
+    return (
+        _WITHDRAWN.search(text) is not None
+        or (_WITHDRAWAL.search(text) is not None and _ABOUT_CONSENT.search(text) is not None)
+        or consent_words.tells_of_refusal(text)
     )
 
 
@@ -180,4 +193,8 @@ def is_word_of_refusal(cell: str, words: frozenset[str]) -> bool:
         words: such words besides those in names of columns.
     """
     text = "_".join(w for w in re.findall(r"[^\W\d_]+", _folded(cell)) if w not in ("on", "consent", "am"))
-    return text in words or re.fullmatch(rf"(?:{_REFUSALS})[^_]*", text) is not None
+    return (
+        text in words
+        or re.fullmatch(rf"(?:{_REFUSALS}|{consent_words.REFUSED})[^_]*", text) is not None
+        or consent_words.keeps_out_unasked(text)
+    )

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mimicme.pipeline.captures import consent, consent_columns, who
+from mimicme.pipeline.captures import consent, consent_columns, consent_words, who
 from mimicme.pipeline.captures import table as tables
 from mimicme.pipeline.captures.ages import age_of
 from mimicme.pipeline.captures.consent import ConsentRules
@@ -68,11 +68,40 @@ _PERSONAL_WORDS = frozenset(
 )
 _PERSONAL_NAMES = frozenset({"date_of_birth", "birth_date", "national_id", "social_security", "id_number"})
 
-# columns in which somebody may have written that a person withdrew
-_REMARKS = frozenset(
-    ["status", "state", "remark", "remarks", "comment", "comments", "note", "notes", "reason"]
-    + ["bemerkung", "bemerkungen", "kommentar", "anmerkung", "anmerkungen", "remarque", "remarques"]
+# words of columns in which somebody may have written that a person withdrew, without accents
+_STATUS = frozenset(
+    ["status", "state", "statut", "stato", "estado", "statuts", "zustand", "статус", "状态", "狀態"]
 )
+_REMARKS = _STATUS | frozenset(
+    ["remark", "remarks", "comment", "comments", "note", "notes", "reason", "reasons", "memo"]
+    + [
+        "bemerkung",
+        "bemerkungen",
+        "kommentar",
+        "kommentare",
+        "anmerkung",
+        "anmerkungen",
+        "notiz",
+        "notizen",
+        "grund",
+    ]
+    + ["hinweis", "hinweise", "remarque", "remarques", "commentaire", "commentaires", "raison", "motif"]
+    + ["observacion", "observaciones", "comentario", "comentarios", "nota", "notas", "motivo", "osservazioni"]
+    + [
+        "opmerking",
+        "opmerkingen",
+        "uwagi",
+        "poznamka",
+        "poznamky",
+        "anmarkning",
+        "merknad",
+        "примечание",
+        "примечания",
+    ]
+    + ["комментарии", "备注", "備註", "说明", "說明", "原因", "備考", "메모", "비고"]
+)
+_REMARK_WORDS = frozenset(map(consent_words.folded, _REMARKS))
+_STATUS_WORDS = frozenset(map(consent_words.folded, _STATUS))
 _MOST_SENTENCES = 10  # about single subjects; more are said in one
 
 
@@ -276,12 +305,13 @@ def parse_subjects(
     rules, columns = rules or ConsentRules(), columns or {}
     messages: list[str] = []
     numbered = tables.parse(data, name, _WHAT, lambda cells: _is_head(cells, columns), messages)
+    _check_code_page(data, name)
     written = numbered[0][1]
     header = _columns(written, name, columns, messages)
     personal = [c for c in header if _is_personal(c)]
     if personal:
         messages.append(f"{name}: {', '.join(personal)} can identify a person and will not enter a release.")
-    rows = _Rows(name, header, written, rules)
+    rows = _Rows(name, header, written, rules, [cells for _, cells in numbered[1:]])
     for line, cells in numbered[1:]:
         if any(cells):
             rows.add(line, cells)
@@ -298,12 +328,20 @@ class _Rows:
         excluded: as of `SubjectTable`.
     """
 
-    def __init__(self, name: str, header: list[str], written: list[str], rules: ConsentRules) -> None:
+    def __init__(
+        self,
+        name: str,
+        header: list[str],
+        written: list[str],
+        rules: ConsentRules,
+        written_below: Sequence[list[str]] = (),
+    ) -> None:
         """Begin with none.
 
         Args:
             header: the columns' names here.
             written: the cells of the header.
+            written_below: those of all rows, for what only a whole column says.
         """
         self.name, self.header, self.rules = name, header, rules
         self.subject_at = header.index("subject")
@@ -317,8 +355,15 @@ class _Rows:
         self.remarks = [
             (i, plain)
             for i, plain in enumerate(map(_plain, written[: len(header)]))
-            if plain in _REMARKS and header[i] != "consent"
+            if header[i] != "consent" and not _REMARK_WORDS.isdisjoint(_words(plain))
         ]
+        self._one_is_yes = {
+            i: consent.codes_are_clear(cells[i] for cells in written_below if i < len(cells))
+            for i, c in enumerate(header)
+            if c == "consent" or consent_columns.speaks_of_consent(c)
+        }
+        # columns whose 1 keeps somebody out, because other codes stand beside it
+        self._unclear_codes: dict[str, list[str]] = {}
         self.values: dict[str, dict[str, str | int | float]] = {}
         self.excluded: dict[str, str] = {}
         self._lines: dict[str, dict[int, str]] = {}
@@ -349,15 +394,23 @@ class _Rows:
         self._lines.setdefault(subject, {})[line] = called
         self.values[subject] = self._row(subject, line, cells)
         said = str(self.values[subject].get("consent", ""))
-        why = consent.kept_out(said, "consent" in self.header, self.rules)
+        at = self.header.index("consent") if "consent" in self.header else -1
+        why = consent.kept_out(said, at >= 0, self.rules, self._is_one_a_yes(at, said, subject))
         if why:
             self.excluded[subject] = f"Subject '{subject}' is left out: its consent {why} (line {line})."
-            if why.endswith(consent.UNCLEAR):
+            if why.endswith(consent.UNCLEAR) and subject not in self._unclear_codes.get("consent", ()):
                 self._unclear.append(subject)
         elif column_and_cell := self._taken_back(subject, cells):
             column, cell = column_and_cell
             told = "keeps it out" if _is_personal(column) else f"is '{cell}'"
             self.excluded[subject] = f"Subject '{subject}' is left out: its {column} {told} (line {line})."
+
+    def _is_one_a_yes(self, at: int, cell: str, subject: str) -> bool:
+        """Whether a 1 in a column is a yes; whom it keeps out where not is noted."""
+        clear = self._one_is_yes.get(at, True)
+        if not clear and self.rules.is_yes(cell) and not self.rules.is_yes(cell, one_is_yes=False):
+            self._unclear_codes.setdefault(self.header[at], []).append(subject)
+        return clear
 
     def _row(self, subject: str, line: int, cells: list[str]) -> dict[str, str | int | float]:
         """The values of a row by column, missing ones left out."""
@@ -378,7 +431,7 @@ class _Rows:
         """The first column that takes a row's consent back, and its cell."""
         found = []
         for i, column in self.beside_consent:
-            is_yes = self.rules.is_yes(cells[i])
+            is_yes = self.rules.is_yes(cells[i], self._is_one_a_yes(i, cells[i], subject))
             if consent_columns.leaves_consent(column, cells[i], is_yes):
                 continue
             found.append((column, cells[i]))
@@ -386,7 +439,8 @@ class _Rows:
                 self._unclear_beside.setdefault(column, []).append(subject)
         for i, column in self.remarks:
             refuses = consent_columns.is_word_of_refusal(cells[i], consent.REFUSED_ANYWHERE)
-            if consent_columns.tells_of_withdrawal(cells[i]) or (column == "status" and refuses):
+            is_status = not _STATUS_WORDS.isdisjoint(_words(column))
+            if consent_columns.tells_of_withdrawal(cells[i]) or (is_status and refuses):
                 found.append((column, cells[i]))
         return found[0] if found else None
 
@@ -404,7 +458,11 @@ class _Rows:
                 for called, lines in list(zip(names, twice, strict=True))[:5]
             )
             raise InputError(
-                "a subject has more than one row", where=self.name, seen=seen, todo="Keep one row each."
+                "a subject has more than one row",
+                where=self.name,
+                seen=seen,
+                todo="Keep one row each. A consent is a person's: of who gives it for some recordings alone, take the "
+                "captures of the others away.",
             )
 
     def messages(self) -> list[str]:
@@ -418,6 +476,11 @@ class _Rows:
                 'If one is a yes, write it into the settings, [captures] consent_yes = ["..."], or correct the table.'
             )
         said += [
+            f"the column `{column}` has other numbers beside 1, such as 2: nobody can know whether 1 is the yes, and "
+            f'it keeps out {listed(those)}. Write yes and no; or, if 1 is a yes, consent_yes = ["1"] in [captures].'
+            for column, those in self._unclear_codes.items()
+        ]
+        said += [
             f"the column `{column}` speaks of consent; what it says of {listed(those)} is not understood and keeps "
             f"them out. Only {consent_columns.what_leaves_consent(column)} leaves a consent as it is. If the column "
             "says nothing of who consents, rename it."
@@ -428,6 +491,23 @@ class _Rows:
             words for column in ("gender", "ethnicity", "split") for words in _spellings(self.values, column)
         ]
         return [f"{self.name}: {sentence}" for sentence in said]
+
+
+def _check_code_page(data: bytes, name: str) -> None:
+    """Whether a table that is not Unicode speaks of consent in another code page than it is read in.
+
+    Raises:
+        InputError: it does: what it says would not be seen.
+    """
+    for page, text in tables.in_other_code_pages(data):
+        found = next((word for word in consent_words.OTHER_SCRIPTS if word in text.casefold()), None)
+        if found is not None:
+            raise InputError(
+                "the table is not UTF-8, and speaks of consent in another code page",
+                where=name,
+                seen=f"{found} ({page})",
+                todo="Save it as UTF-8 (spreadsheets call it CSV UTF-8, or Unicode text), or as XLSX.",
+            )
 
 
 def _spellings(rows: Mapping[str, Mapping[str, object]], column: str) -> list[str]:
@@ -456,8 +536,17 @@ def _meant(column: str, word: str) -> str:
 
 
 def _plain(cell: str) -> str:
-    seen = "".join(c for c in unicodedata.normalize("NFKC", cell) if unicodedata.category(c) != "Cf")
-    return re.sub(r"\W+", "_", seen.strip().lower()).strip("_")
+    """A cell in small letters, `_` for what is neither letter nor digit; signs of vowels (Thai, Hindi) are letters."""
+    kept = []
+    for c in unicodedata.normalize("NFKC", cell).strip().lower():
+        kind = unicodedata.category(c)
+        if kind != "Cf":
+            kept.append(c if c.isalnum() or kind.startswith("M") else "_")
+    return re.sub(r"_+", "_", "".join(kept)).strip("_")
+
+
+def _words(column: str) -> list[str]:
+    return consent_words.folded(column).split("_")
 
 
 def _subject_column(header: list[str]) -> str | None:

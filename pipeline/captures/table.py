@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import re
@@ -14,6 +15,18 @@ from mimicme.pipeline.errors import InputError
 
 MAX_BYTES = 64 << 20
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_CODE_PAGES = (
+    "gb18030",
+    "big5",
+    "shift_jis",
+    "euc_jp",
+    "euc_kr",
+    "cp1251",
+    "koi8_r",
+    "cp1253",
+    "cp1255",
+    "cp1256",
+)
 _OLD_WORKBOOK = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # .xls, and an XLSX with a password
 
 
@@ -159,6 +172,18 @@ def _text(data: bytes, name: str, messages: list[str]) -> str:
     if "\0" in text:
         raise InputError("this is not a text table: it holds NUL characters", where=name)
     return text
+
+
+def in_other_code_pages(data: bytes) -> Iterator[tuple[str, str]]:
+    """What a table that is not Unicode says in code pages other than Windows-1252, by their names."""
+    if xlsx.is_zip(data) or data.isascii() or data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return
+    try:
+        data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        for page in _CODE_PAGES:
+            with contextlib.suppress(UnicodeDecodeError):
+                yield page, data.decode(page)
 
 
 def _header(lines: list[str], name: str, what: str) -> tuple[int, str]:

@@ -68,6 +68,7 @@ def read_rows(
             as_written = load_workbook(io.BytesIO(data), data_only=False, **options)
             values = load_workbook(io.BytesIO(data), data_only=True, **options)
             sheets = {sheet.title: _cells(values[sheet.title], sheet) for sheet in as_written.worksheets}
+            struck = {sheet.title: _struck_through(sheet) for sheet in as_written.worksheets}
     except _TooLarge as error:
         raise InputError(f"the {what} is too large", where=name, seen=error, expected=_LARGEST) from error
     except Exception as error:  # the parsers of a strange file raise whatever they like
@@ -79,6 +80,13 @@ def read_rows(
         ) from error
     sheets = {title: rows for title, rows in sheets.items() if rows}
     title = _the_one(sheets, name, what, is_head)
+    if struck[title]:
+        raise InputError(
+            f"rows of the {what} are struck through, which says no word of what is meant",
+            where=name,
+            seen=f"lines {listed(map(str, struck[title]))}",
+            todo="Take such a row out, or write what it means into it (`withdrawn`), and take the line away.",
+        )
     others = [other for other in sheets if other != title]
     if others:
         messages.append(f"{name}: the sheet '{title}' is read; not read: {listed(others)}.")
@@ -159,6 +167,15 @@ def _cells(values: Any, as_written: Any) -> list[Row]:
     if computed:
         rows = [(number, cells) for number, cells in rows if set(cells) - {"", UNCOMPUTED}]
     return rows
+
+
+def _struck_through(sheet: Any) -> list[int]:
+    """Numbers of the rows in which a cell is struck through: so people are crossed out who left."""
+    return [
+        number
+        for number, row in enumerate(_bounded(sheet), 1)
+        if any(cell.value is not None and cell.font.strike for cell in row)
+    ]
 
 
 def _bounded(sheet: Any) -> Iterator[tuple[Any, ...]]:

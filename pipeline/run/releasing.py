@@ -24,7 +24,7 @@ from mimicme.pipeline.run.plan import RELEASE, WITHDRAWN, Plan, described, nobod
 from mimicme.pipeline.run.pool import Pool, side_by_side
 from mimicme.pipeline.run.progress import duration
 from mimicme.pipeline.run.run_types import RunOptions, StageResult
-from mimicme.pipeline.run.tallies import tallies
+from mimicme.pipeline.run.tallies import rejected_by
 from mimicme.pipeline.run.work import failed_outcome, sentence_of
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.workspace import Workspace
@@ -242,24 +242,25 @@ class Releasing:
             item = sequence.item
             if item.subject in self._plan.settled:
                 continue
-            states = {s.name: self._plan.states[s.name, item].state for s in shaping}
-            if "failed" in states.values() or not {"pending", "blocked"} & set(states.values()):
+            states = [self._plan.states[s.name, item].state for s in shaping]
+            if "failed" in states or not ("pending" in states or "blocked" in states):
                 continue
-            if any(states[s.name] == "blocked" and self._plan.waits_for_failed(s, item) for s in shaping):
+            blocked = (s for s, state in zip(shaping, states, strict=True) if state == "blocked")
+            if any(self._plan.waits_for_failed(s, item) for s in blocked):
                 continue
-            done = [s for s in shaping if states[s.name] == "done"]
-            rejections = (sum(t.rejected for t in tallies(self._plan, s, [sequence])) for s in done)
-            waiting += len(sequence.frames) - max(rejections, default=0)
+            # the last one's alone: what a stage rejects stays rejected in all after it
+            done = [s for s, state in zip(shaping, states, strict=True) if state == "done"][-1:]
+            waiting += len(sequence.frames) - sum(rejected_by(self._plan, s, [sequence]) for s in done)
         if waiting:
             verbs = ("rejected in the release is", "rejected in the release are")
             self._account.wrong.append(f"{out_of(waiting, rejected, 'frame', verbs=verbs)} not yet worked on")
 
     def _tell_of_rejected(self, stage: Stage) -> None:
         """Note the frames that stages rejected of which nothing was told in this run."""
-        told = {one.stage for one in self._account.results}
-        others = [s for s in self._plan.stages if s.name in stage.needs and s.name not in told]
-        rejected = (sum(t.rejected for t in tallies(self._plan, s, self._requested)) for s in others)
-        if not told and (most := max(rejected, default=0)):
+        if self._account.results:
+            return
+        others = [s for s in self._plan.stages if s.name in stage.needs]
+        if most := max((rejected_by(self._plan, s, self._requested) for s in others), default=0):
             self._account.wrong.append(f"{counted(most, 'frame')} rejected by the stages before")
 
     def _has_inputs(self, stage: Stage, output: Path) -> bool:

@@ -20,6 +20,18 @@ def tallies(plan: Plan, stage: Stage, sequences: Iterable[Sequence]) -> Iterator
         yield tally(plan, stage, own) if settled is None else settled.tally(stage.name)
 
 
+def rejected_by(plan: Plan, stage: Stage, sequences: Iterable[Sequence]) -> int:
+    """How many frames are rejected so far, as `tallies` counts them, without what else those tell."""
+    count = 0
+    for subject, own in groupby(sequences, key=lambda sequence: sequence.item.subject):
+        settled = plan.settled.get(subject)
+        if settled is None:
+            count += sum(told.rejected for _, told in plan.current_checkpoints(stage.name, own))
+        else:
+            count += settled.tally(stage.name).rejected
+    return count
+
+
 def tally(plan: Plan, stage: Stage, sequences: Iterable[Sequence]) -> Tally:
     """The tally of these sequences, from their checkpoints."""
     told = Tally()

@@ -93,3 +93,58 @@ def test_a_word_that_is_a_yes_counts_first_or_whole() -> None:
 def test_a_refusal_cannot_be_said_to_be_a_yes(word: str) -> None:
     with pytest.raises(ConfigError, match="cannot be a yes"):
         ConsentRules(yes=(word,))
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "yes 2019-2021",
+        "given 2020 / 2021",
+        "yes 01.02.2019 - 01.02.2021",
+        "signed 1.2.19-1.2.21",
+        "yes 2019-21",
+        "1 2",
+    ],
+)
+def test_a_second_date_may_be_the_end_of_a_yes(word: str) -> None:
+    assert list(parse_subjects(f'subject,consent\nS1,"{word}"\n'.encode()).excluded) == ["S1"]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "yes (signed consent form, version 2, dated 5 May 2021)",
+        "signed 2024-05-01 10:30:00",
+        "1 (2024-05-01)",
+        "yes 2019-05",
+    ],
+)
+def test_one_date_and_the_number_of_a_form_leave_a_yes(word: str) -> None:
+    assert not parse_subjects(f'subject,consent\nS1,"{word}"\n'.encode()).excluded
+
+
+@pytest.mark.parametrize("codes", ["1 2", "0 1 2", "1 9", "1 -1", "1.0 2.0"])
+def test_a_one_beside_other_codes_is_no_yes(codes: str) -> None:
+    """1 and 2 are yes and no, or no and yes; of 0, 1 and 2 the 1 may be a form that nobody has checked."""
+    rows = "".join(f"S{k},{code}\n" for k, code in enumerate(codes.split()))
+    data = f"subject,consent\n{rows}Y,yes\n".encode()
+    table = parse_subjects(data)
+    assert len(table.excluded) == len(codes.split())
+    if "1" in codes.split():
+        assert any(
+            "nobody can know whether 1 is the yes" in said and '["1"]' in said for said in table.messages
+        )
+        who = f"S{codes.split().index('1')}"
+        assert who not in parse_subjects(data, rules=ConsentRules(yes=("1",))).excluded
+
+
+@pytest.mark.parametrize("codes", ["1 0", "0 1 9", "0 1 99 -9"])
+def test_a_one_beside_a_zero_and_missing_codes_is_a_yes(codes: str) -> None:
+    rows = "".join(f"S{code},{code}\n" for code in codes.split())
+    table = parse_subjects(f"subject,consent\n{rows}".encode())
+    assert "S1" not in table.excluded and len(table.excluded) == len(codes.split()) - 1
+
+
+def test_codes_beside_the_consent_count_alike() -> None:
+    table = parse_subjects(b"subject,consent,consent photos\nA,yes,1\nB,yes,2\nC,1,\nD,no,\n")
+    assert list(table.excluded) == ["A", "B", "D"]

@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 from openpyxl import Workbook
+from openpyxl.styles import Font
 
 from mimicme.pipeline.captures import xlsx
 from mimicme.pipeline.captures.consent import ConsentRules
@@ -278,3 +279,14 @@ def test_expressions_may_be_a_workbook_or_have_other_delimiters(tmp_path):
     assert (
         read_mapping(tmp_path / "a.xlsx") == read_mapping(tmp_path / "a.tsv") == {"e01": "smile", "2": "pain"}
     )
+
+
+def test_a_row_that_is_struck_through_is_asked_about() -> None:
+    workbook = Workbook()
+    for row in (["subject", "consent"], ["S1", True], ["S2", True]):
+        workbook.active.append(row)
+    workbook.active["A3"].font = Font(strike=True)
+    data = io.BytesIO()
+    workbook.save(data)
+    with pytest.raises(InputError, match=r"struck through.*seen lines 3.*`withdrawn`"):
+        parse_subjects(data.getvalue())
