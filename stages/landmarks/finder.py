@@ -31,7 +31,13 @@ from mimicme.stages.landmarks.search import SURE_PRESENCE, Head, find_head, refi
 from mimicme.stages.landmarks.shut_lids import follow_shut_lids
 from mimicme.stages.landmarks.spacing import spaced
 from mimicme.stages.landmarks.strips import ramp
-from mimicme.stages.landmarks.upper_face import UpperFace, follow_nose, follow_upper_face
+from mimicme.stages.landmarks.upper_face import (
+    UpperFace,
+    between_shape,
+    follow_upper_face,
+    nose_aside,
+    nose_shape,
+)
 from mimicme.stages.landmarks.views import (
     FACE_MM,
     Scene,
@@ -315,12 +321,15 @@ def landmarks_on_scan(
     on_creases = np.maximum(on_creases, on_shut)
     lids = follow_lids(scene, wanted, pose)
     wanted, on_lids = lids.points, lids.evidence
-    wanted = middled(wanted)
+    places, shown = nose_shape(upper_face, scene, wanted)
+    wanted = middled(wanted, nose_aside(wanted, places, shown))
     if chin is not None:
         wanted = spaced(wanted, chin.marks)
     points, off = settled_on_scan(scene, wanted, pose)
     if scene.textured:
-        beside, on_shape = follow_nose(upper_face, scene, points)
+        nose = GROUPS["nose"]
+        on_shape[nose] = shown[nose]
+        beside = between_shape(points, places, shown)
         beside, on_white = follow_outer_corners(scene, beside, pose)
         on_lids = np.maximum(on_lids, on_white)
         moved = (beside != points).any(axis=1)

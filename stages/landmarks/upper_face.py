@@ -134,7 +134,7 @@ def follow_upper_face(face: UpperFace | None, scene: Scene, points: Floats) -> t
     0 to 1, for that.
 
     Args:
-        scene: a scan without colours; of another one nothing is moved, see `follow_nose`.
+        scene: a scan without colours; of another one nothing is moved, see `nose_shape`.
         points: see `find_upper_face`.
     """
     out, evidence = points.copy(), np.zeros(N_LANDMARKS)
@@ -155,27 +155,35 @@ def follow_upper_face(face: UpperFace | None, scene: Scene, points: Floats) -> t
     return out, evidence
 
 
-def follow_nose(face: UpperFace | None, scene: Scene, points: Floats) -> tuple[Floats, Floats]:
-    """Landmarks (68, 3) of a scan with colours, with the nose and the inner corners of the eyes between where they are
-    and where the shape of the upper face has them; and the evidence (68,), 0 to 1, for the nose.
+def nose_shape(face: UpperFace | None, scene: Scene, points: Floats) -> tuple[Floats, Floats]:
+    """Where the shape of the upper face of a scan with colours has the landmarks `UPPER`, (68, 3), the others where
+    they are; and the evidence for it (68,), 0 to 1.
 
     Args:
-        scene: of one without colours nothing is moved, see `follow_upper_face`.
+        scene: of one without colours nothing is told here, see `follow_upper_face`.
         points: see `find_upper_face`.
     """
-    out, evidence = points.copy(), np.zeros(N_LANDMARKS)
-    if face is None or not scene.textured:
-        return out, evidence
     places, shown = points.copy(), np.zeros(N_LANDMARKS)
-    places[UPPER], shown[UPPER] = find_upper_face(
-        face, scene.mesh.vertices, scene.mesh.faces, points, quick=True
-    )
-    for group in NOSE_PARTS:
-        out[group] = _between(points[group], places[group], shown[group], COLOURED_SHARE, COLOURED_MM)
-        evidence[group] = shown[group]
-    for group in INNER_CORNERS:
-        out[group] = _between(points[group], places[group], shown[group], CORNERS_SHARE, COLOURED_MM)
-    return out, evidence
+    if face is not None and scene.textured:
+        vertices, faces = scene.mesh.vertices, scene.mesh.faces
+        places[UPPER], shown[UPPER] = find_upper_face(face, vertices, faces, points, quick=True)
+    return places, shown
+
+
+def nose_aside(points: Floats, places: Floats, shown: Floats) -> Floats:
+    """(3,) mm from where the shape has the base of a nose to where it is, as far as that is shown: see `nose_shape`."""
+    base = NOSE_PARTS[1]
+    return np.asarray((shown[base, None] * (points[base] - places[base])).mean(axis=0))
+
+
+def between_shape(points: Floats, places: Floats, shown: Floats) -> Floats:
+    """Landmarks (68, 3) with the nose and the inner corners of the eyes between where they are and where the shape has
+    them, see `nose_shape`."""
+    out = points.copy()
+    for groups, most in ((NOSE_PARTS, COLOURED_SHARE), (INNER_CORNERS, CORNERS_SHARE)):
+        for group in groups:
+            out[group] = _between(points[group], places[group], shown[group], most, COLOURED_MM)
+    return out
 
 
 def _between(networks: Floats, shape: Floats, evidence: Floats, most: float, agree_mm: float) -> Floats:

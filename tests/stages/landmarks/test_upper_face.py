@@ -12,9 +12,11 @@ from mimicme.stages.landmarks.upper_face import (
     INNER_CORNERS,
     NOSE_PARTS,
     UPPER,
+    between_shape,
     find_upper_face,
-    follow_nose,
     follow_upper_face,
+    nose_aside,
+    nose_shape,
     upper_face_of,
 )
 from mimicme.stages.landmarks.views import Scene
@@ -128,14 +130,16 @@ def test_of_a_coloured_face_nose_and_inner_corners_lie_between_shape_and_network
     drawn[31:36] += [3.0, 0, 0]
     drawn[39] += [-2.0, 0, 0]
     drawn[42] += [2.0, 0, 0]
-    found, evidence = follow_nose(face, painted, drawn)
+    places, shown = nose_shape(face, painted, drawn)
+    found = between_shape(drawn, places, shown)
     moved = np.concatenate([np.arange(68)[part] for part in (*NOSE_PARTS, *INNER_CORNERS)])
     kept = np.setdiff1d(np.arange(68), moved)
     assert np.array_equal(moved, [*range(27, 36), 39, 42])
     before, after = off(drawn[moved], true[moved]), off(found[moved], true[moved])
     assert after[:9].mean() < 0.6 * before[:9].mean() and 0.5 < after[9:].mean() < 0.9 * before[9:].mean()
     assert np.array_equal(found[kept], drawn[kept])
-    assert evidence[27:36].min() > 0.8 and not np.delete(evidence, range(27, 36)).any()
+    assert shown[UPPER].min() > 0.8 and not np.delete(shown, UPPER).any()
+    np.testing.assert_allclose(nose_aside(drawn, places, shown), [3, 0, 0], atol=1.2)
 
 
 def test_what_shows_no_nose_leaves_a_coloured_face_to_the_networks(template):
@@ -144,13 +148,10 @@ def test_what_shows_no_nose_leaves_a_coloured_face_to_the_networks(template):
     colours = np.full((len(template.vertices), 3), 150, np.uint8)
     away = Scene(Mesh(template.vertices + [0, 500.0, 0], template.faces, colors=colours), None)
     bare = Scene(Mesh(template.vertices, template.faces), None)
-    for there in (
-        follow_nose(face, away, marks),
-        follow_nose(face, bare, marks),
-        follow_nose(None, away, marks),
-    ):
-        np.testing.assert_allclose(there[0], marks, atol=1e-9)
-        assert not there[1].any()
+    for which, scene in ((face, away), (face, bare), (None, away)):
+        places, shown = nose_shape(which, scene, marks)
+        assert not shown.any() and not nose_aside(marks, places, shown).any()
+        np.testing.assert_allclose(between_shape(marks, places, shown), marks, atol=1e-9)
 
 
 def test_each_point_found_is_of_one_group():
