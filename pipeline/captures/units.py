@@ -44,6 +44,8 @@ MEAN_EYES_MM = 63.0
 # Scans from a face's skin alone to a head with neck; and between the two, what a wrong size is brought to.
 USUAL_EXTENT_MM = (150.0, 400.0)
 TYPICAL_EXTENT_MM = 200.0
+# What is smaller than a head and larger than this may be a part of a face; reasoned: brows to chin are some 110 mm.
+PART_OF_FACE_MM = 90.0
 BUST_EXTENT_MM = 380.0
 _HOW = "unit = NUMBER under [captures] in mimicme.toml, or --unit NUMBER when a workspace is made (`in` for inches)"
 # Frames of one sequence differ in extent by what the cameras saw, at most about 2; units by 10 or more.
@@ -270,8 +272,10 @@ def head_size(extent: float, unit_mm: float) -> HeadSize:
     size, (least, most) = extent * unit_mm, USUAL_EXTENT_MM
     todo = ""
     if extent > 0 and not least <= size <= most:
+        cut_off = PART_OF_FACE_MM <= size < least
+        cut = "a face that is cut off at the brows or the mouth is not found; " if cut_off else ""
         todo = (
-            f"It is {'small' if size < least else 'large'} for a head: unless that is its true size, try "
+            f"It is {'small' if size < least else 'large'} for a head: {cut}unless that is its true size, try "
             f"`--unit {TYPICAL_EXTENT_MM / extent:.3g}` in a workspace of its own, which makes it "
             f"{TYPICAL_EXTENT_MM:g} mm."
         )

@@ -143,7 +143,8 @@ def _write(
                 row,
                 "neutral-odd",
                 f"It is the subject's neutral, though {tracker.neutral_oddity}: there is no calmer frame that could be "
-                "registered. Capture a neutral: a calm whole face, its mouth closed.",
+                "registered. Look at its landmarks (`mimicme landmarks WORKSPACE --review`); where they lie right, "
+                "capture a neutral: a calm whole face, its mouth closed.",
             )
     neutral = [result.vertices for result in found.values() if result.number == tracker.neutral_number]
     writer.neutral(

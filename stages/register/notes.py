@@ -155,7 +155,7 @@ def _implausible(quality: Quality) -> list[tuple[str, str]]:
             "ear-beside",
             quality.ear_distance > max(EAR_OFF_MM, EAR_OFF_SCALES * quality.s2m_median),
             f"An ear of the mesh lies {quality.ear_distance:.1f} mm off the scan in the median: beside the scan's own, "
-            "or where hair covers that.",
+            "or where hair covers that or the scan ends.",
         ),
         (
             "cheek-slid",

@@ -87,7 +87,8 @@ def test_landmarks_in_a_wrong_order_are_told_from_a_wrong_unit() -> None:
 def test_the_size_of_a_scan_without_a_face() -> None:
     small, usual, large = (units.head_size(extent, 10.0) for extent in (12.0, 22.0, 60.0))
     assert small.seen == "a scan that measures 120 mm, with 10 mm for a unit of its file"
-    assert "small for a head" in small.todo and "--unit 16.7" in small.todo
+    assert "small for a head" in small.todo and "--unit 16.7" in small.todo and "is cut off" in small.todo
+    assert "is cut off" not in units.head_size(2.0, 10.0).todo
     assert usual.todo == ""
     assert "large for a head" in large.todo and "--unit 3.33" in large.todo
 
