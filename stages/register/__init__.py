@@ -153,7 +153,7 @@ def _takes_mb(settings: RegisterSettings, vertices: int) -> float:
 
 STAGE = Stage(
     name="register",
-    version=23,
+    version=24,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,

@@ -209,6 +209,14 @@ def bare_excess(bare_share: float) -> float:
     return bare_share * (BARE_COSTS_MM**2 - FOUND_COSTS_MM**2)
 
 
+def stretch_excess(found_share: float, stretch: float, neutral_stretch: float) -> float:
+    """mm^2 that the square of `expected_error` has more, at a `vertex_spread` of 1, than if the core were stretched no
+    farther than the person's neutral is; with a neutral of which nothing is known, NaN, 0."""
+    if not stretch > neutral_stretch:
+        return 0.0
+    return found_share * FOUND_STRETCH_COSTS_MM**2 * (stretch**2 - neutral_stretch**2)
+
+
 def expected_interval(bare_share: float = 0.0) -> tuple[float, float]:
     """Multiples of `expected_error` between which four frames of five are."""
     return (BARE_LOW, BARE_HIGH) if bare_share else (EXPECTED_LOW, EXPECTED_HIGH)
@@ -342,6 +350,15 @@ class QualityAssessor:
         a, b = (np.take(vertices, end, axis=0) for end in self.edges.T)
         return np.maximum(lengths(a - b), 1e-9)
 
+    def stretch_core(self, vertices: Floats) -> float:
+        """See `Quality`; of a shape (V, 3)."""
+        return self._stretch_core(np.log2(self._edge_lengths(vertices) / self._lengths))
+
+    def _stretch_core(self, ratio: Floats) -> float:
+        """The same, of the edges' ratios (e,), log2."""
+        of_core = ratio[self._in_core] if self._in_core.any() else ratio
+        return float(np.percentile(np.abs(of_core - np.median(of_core)), 95))
+
     def _template_distance(self, vertices: Floats) -> float:
         """See `Quality`; of a shape (V, 3)."""
         at_rest, core, areas = self._core_at_rest, vertices[self._core], self._core_areas
@@ -377,8 +394,7 @@ class QualityAssessor:
             distance = np.array([np.nan])
         normal, area = triangle_normals(vertices, self.faces)
         ratio = np.log2(self._edge_lengths(vertices) / self._lengths)
-        core_ratio = ratio[self._in_core] if self._in_core.any() else ratio
-        stretch_core = float(np.percentile(np.abs(core_ratio - np.median(core_ratio)), 95))
+        stretch_core = self._stretch_core(ratio)
         template_distance = self._template_distance(vertices)
         expected = expected_error(
             template_distance, checks.held_out_mm, checks.found_share, stretch_core, self.spread, bare_share
@@ -651,7 +667,12 @@ def _half_alone(share: float, missed: Sequence[str]) -> str:
 
 
 def reject_bad(
-    quality: Quality, limits: Limits, triangles: int, first: bool = False, bare_share: float = 0.0
+    quality: Quality,
+    limits: Limits,
+    triangles: int,
+    first: bool = False,
+    bare_share: float = 0.0,
+    neutral_stretch: float = float("nan"),
 ) -> None:
     """Raise when a frame fails a bound.
 
@@ -659,6 +680,10 @@ def reject_bad(
         first: as of `notes`; such a frame needs more of both halves, for nothing else says how they look.
         bare_share: share of the landmarks that was found without colours.  What that costs is no frame's own fault:
             the bound of the expected error is wider by as much, so that it rejects what it would reject in colours.
+        neutral_stretch: `Quality.stretch_core` of the person's neutral; NaN while there is none.  What a frame is
+            stretched beyond that is mostly its expression: it costs nothing here, though landmarks were found.  Right
+            screams of three people of a maker that taught nothing were expected to be 2.5 to 2.7 mm off for it, on a
+            template with a bound of 2.0; with a mouth found shut or half as far open, 1.4 to 1.8.
 
     Raises:
         FrameRejected: `register-no-overlap`, `register-half`, `register-misfit`, `register-landmarks`,
@@ -691,8 +716,9 @@ def reject_bad(
             todo="Check the frame's landmark file.",
         )
     own = quality.expected_error / limits.spread
-    if bare_share:
-        own = math.sqrt(max(own**2 - bare_excess(bare_share), 0.0))
+    stretched = stretch_excess(quality.landmarks_found, quality.stretch_core, neutral_stretch)
+    if bare_share or stretched:
+        own = math.sqrt(max(own**2 - bare_excess(bare_share) - stretched, 0.0))
     if own > limits.max_expected_error_mm:  # of too few landmarks it is not known
         most, passes = limits.max_expected_error_mm * limits.spread, math.ceil(10 * own) / 10
         raise FrameRejected(
@@ -700,7 +726,8 @@ def reject_bad(
             "where the skin has gone cannot be told: the landmarks are too uncertain, or the face is too far from the "
             "template",
             seen=f"an expected error of {own * limits.spread:.1f} mm"
-            + (", without what landmarks cost that were found without colours" if bare_share else ""),
+            + (", without what landmarks cost that were found without colours" if bare_share else "")
+            + (", by no more stretching than the subject's neutral has" if stretched else ""),
             expected=f"at most {most:.1f} mm, which register.max_expected_error_mm = "
             f"{limits.max_expected_error_mm:g} is with this template",
             todo=f"Check the frame's landmark file, or raise register.max_expected_error_mm to {passes:g}.",

@@ -331,6 +331,7 @@ class SequenceTracker:
         self._fitter = self._fitters.of(False, False)
         self._open_eyes = self._open_eyes_of(neutral)
         self._lid_motion = None if neutral is None else LidMotion(neutral, levels)
+        self._neutral_stretch = np.nan if neutral is None else self._assessor.stretch_core(neutral)
         self._limits = Limits(
             settings.max_s2m_median_mm,
             settings.max_landmark_error_mm,
@@ -577,6 +578,7 @@ class SequenceTracker:
             self._fitter = self._fitters.of(False, False)
             self._open_eyes = self._open_eyes_of(stabilised)
             self._lid_motion = LidMotion(stabilised, self.levels)
+            self._neutral_stretch = result.quality.stretch_core
         self._previous = Previous(frame.number, stabilised - self._rest, skin)
         return result
 
@@ -1014,7 +1016,14 @@ class SequenceTracker:
             self.settings.region_reach_mm,
             bare_share,
         )
-        reject_bad(quality, self._limits, len(self.template.faces), self.neutral is None, bare_share)
+        reject_bad(
+            quality,
+            self._limits,
+            len(self.template.faces),
+            self.neutral is None,
+            bare_share,
+            self._neutral_stretch,
+        )
         return Registered(frame.number, vertices, pose, quality, checks, skin)
 
 

@@ -265,6 +265,56 @@ def test_what_passes_in_colours_passes_without(in_colours, spread):
     reject_bad(bare, replace(limits, max_expected_error_mm=2.2), 1000, False, 1.0)
 
 
+def test_what_a_face_stretches_beyond_its_neutral_is_taken_off_as_it_was_added():
+    assert expected_error(9.0, 1.2, 0.8, 0.7) ** 2 - quality.stretch_excess(0.8, 0.7, 0.2) == pytest.approx(
+        expected_error(9.0, 1.2, 0.8, 0.2) ** 2
+    )
+    assert quality.stretch_excess(0.8, 0.2, 0.3) == 0.0  # a face that stretches less has cost nothing more
+    assert quality.stretch_excess(0.8, 0.7, np.nan) == 0.0
+
+
+@pytest.mark.parametrize(("found_share", "spread"), [(1.0, 1.0), (0.8, 0.7)])
+def test_a_scream_is_not_rejected_because_it_stretches_the_face(found_share, spread):
+    """What passes by the stretching of its person's neutral passes, if found; that neutral itself has nobody else's."""
+    limits = replace(LIMITS, spread=spread)
+
+    def scream(held_out_mm):
+        expected = expected_error(5.0, held_out_mm, found_share, 0.75, spread)
+        return replace(GOOD, expected_error=expected, landmarks_found=found_share, stretch_core=0.75)
+
+    with pytest.raises(FrameRejected):
+        reject_bad(scream(1.0), limits, 1000)
+    reject_bad(scream(1.0), limits, 1000, neutral_stretch=0.15)
+    with pytest.raises(FrameRejected):
+        reject_bad(replace(scream(1.0), landmarks_found=0.0), limits, 1000, neutral_stretch=0.15)
+    with pytest.raises(FrameRejected, match="no more stretching than the subject's neutral has") as raised:
+        reject_bad(scream(5.0), limits, 1000, neutral_stretch=0.15)
+    own = expected_error(5.0, 5.0, found_share, 0.15)
+    assert f"an expected error of {own * spread:.1f} mm, " in raised.value.seen
+    passes = np.ceil(10 * own) / 10
+    assert f"max_expected_error_mm to {passes:g}." in raised.value.todo
+    reject_bad(scream(5.0), replace(limits, max_expected_error_mm=passes), 1000, neutral_stretch=0.15)
+
+
+def test_a_frame_is_held_to_the_stretching_of_its_own_neutral(dome, monkeypatch):
+    from mimicme.stages.register import track
+
+    asked = []
+
+    def look(quality, limits, triangles, first, bare_share, neutral_stretch):
+        asked.append((first, neutral_stretch))
+
+    monkeypatch.setattr(track, "reject_bad", look)
+    tracker = dome.tracker()
+    neutral = tracker.register(dome.frame())
+    tracker.register(dome.frame(1))
+    dome.tracker(neutral.vertices).register(dome.frame(1))
+    own = neutral.quality.stretch_core
+    assert own > 0
+    assert [first for first, _ in asked] == [True, False, False]
+    np.testing.assert_allclose([stretch for _, stretch in asked], [np.nan, own, own], rtol=1e-6)
+
+
 def test_without_landmarks_the_expected_error_is_not_known(rest):
     found = measure(rest, rest[0], checks=LandmarkChecks(np.nan, 9.0))
     assert np.isnan([found.expected_error, found.expected_error_low, found.expected_error_high]).all()
