@@ -167,7 +167,14 @@ def assessed(
         setup.settings.region_reach_mm,
         bare_share,
     )
-    reject_bad(quality, setup.limits, len(setup.template.faces), person.neutral is None, bare_share)
+    reject_bad(
+        quality,
+        setup.limits,
+        len(setup.template.faces),
+        person.neutral is None,
+        bare_share,
+        person.neutral_stretch,
+    )
     return Registered(frame.number, vertices, pose, quality, checks, evidence.skin)
 
 

@@ -88,6 +88,14 @@ def bare_excess(bare_share: float) -> float:
     return bare_share * (BARE_COSTS_MM**2 - FOUND_COSTS_MM**2)
 
 
+def stretch_excess(found_share: float, stretch: float, neutral_stretch: float) -> float:
+    """mm^2 that the square of `expected_error` has more, at a `vertex_spread` of 1, than if the core were stretched no
+    farther than the person's neutral is; with a neutral of which nothing is known, NaN, 0."""
+    if not stretch > neutral_stretch:
+        return 0.0
+    return found_share * FOUND_STRETCH_COSTS_MM**2 * (stretch**2 - neutral_stretch**2)
+
+
 def expected_interval(bare_share: float = 0.0) -> tuple[float, float]:
     """Multiples of `expected_error` between which four frames of five are."""
     return (BARE_LOW, BARE_HIGH) if bare_share else (EXPECTED_LOW, EXPECTED_HIGH)

@@ -42,6 +42,7 @@ class Person:
         worn: (k,) vertices below what the subject wears on the neutral and only its rim tells from skin (`shells`): it
             is looked for there alone, and stays on.
         lid_motion: of the neutral's lids; None while there is none.
+        neutral_stretch: `Quality.stretch_core` of the neutral; NaN while there is none.
     """
 
     setup: Setup
@@ -53,6 +54,7 @@ class Person:
     detector_offset: Floats
     worn: NDArray[np.int64]
     lid_motion: LidMotion | None
+    neutral_stretch: float
 
     @classmethod
     def unknown(cls, setup: Setup) -> Person:
@@ -67,6 +69,7 @@ class Person:
             np.zeros((N_LANDMARKS, 3)),
             np.empty(0, np.int64),
             None,
+            np.nan,
         )
 
     @classmethod
@@ -99,6 +102,7 @@ class Person:
             fitters=self.setup.personal_fitters(),
             open_eyes=_open_eyes(self.setup.template, neutral),
             lid_motion=LidMotion(neutral, self.setup.levels),
+            neutral_stretch=self.setup.anatomy.assessor.stretch_core(neutral),
         )
 
     def _offset_of(self, frame: Frame, neutral: Registered) -> Floats:

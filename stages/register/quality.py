@@ -252,6 +252,15 @@ class QualityAssessor:
         a, b = (np.take(vertices, end, axis=0) for end in self.edges.T)
         return np.maximum(lengths(a - b), 1e-9)
 
+    def stretch_core(self, vertices: Floats) -> float:
+        """See `Quality`; of a shape (V, 3)."""
+        return self._stretch_core(np.log2(self._edge_lengths(vertices) / self._lengths))
+
+    def _stretch_core(self, ratio: Floats) -> float:
+        """The same, of the edges' ratios (e,), log2."""
+        of_core = ratio[self._in_core] if self._in_core.any() else ratio
+        return float(np.percentile(np.abs(of_core - np.median(of_core)), 95))
+
     def _template_distance(self, vertices: Floats) -> float:
         """See `Quality`; of a shape (V, 3)."""
         at_rest, core, areas = self._core_at_rest, vertices[self._core], self._core_areas
@@ -287,8 +296,7 @@ class QualityAssessor:
             distance = np.array([np.nan])
         normal, area = triangle_normals(vertices, self.faces)
         ratio = np.log2(self._edge_lengths(vertices) / self._lengths)
-        core_ratio = ratio[self._in_core] if self._in_core.any() else ratio
-        stretch_core = float(np.percentile(np.abs(core_ratio - np.median(core_ratio)), 95))
+        stretch_core = self._stretch_core(ratio)
         template_distance = self._template_distance(vertices)
         expected = expected_error(
             template_distance, checks.held_out_mm, checks.found_share, stretch_core, self.spread, bare_share

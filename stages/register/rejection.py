@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mimicme.pipeline.errors import FrameRejected
-from mimicme.stages.register.expected_error import bare_excess
+from mimicme.stages.register.expected_error import bare_excess, stretch_excess
 from mimicme.stages.register.quality import Quality, less_seen
 
 
@@ -63,7 +63,12 @@ def _half_alone(share: float, missed: Sequence[str]) -> str:
 
 
 def reject_bad(
-    quality: Quality, limits: Limits, triangles: int, first: bool = False, bare_share: float = 0.0
+    quality: Quality,
+    limits: Limits,
+    triangles: int,
+    first: bool = False,
+    bare_share: float = 0.0,
+    neutral_stretch: float = float("nan"),
 ) -> None:
     """Raise when a frame fails a bound.
 
@@ -71,6 +76,10 @@ def reject_bad(
         first: as of `notes`; such a frame needs more of both halves, for nothing else says how they look.
         bare_share: share of the landmarks that was found without colours.  What that costs is no frame's own fault:
             the bound of the expected error is wider by as much, so that it rejects what it would reject in colours.
+        neutral_stretch: `Quality.stretch_core` of the person's neutral; NaN while there is none.  What a frame is
+            stretched beyond that is mostly its expression: it costs nothing here, though landmarks were found.  Right
+            screams of three people of a maker that taught nothing were expected to be 2.5 to 2.7 mm off for it, on a
+            template with a bound of 2.0; with a mouth found shut or half as far open, 1.4 to 1.8.
 
     Raises:
         FrameRejected: `register-no-overlap`, `register-half`, `register-misfit`, `register-landmarks`,
@@ -103,8 +112,9 @@ def reject_bad(
             todo="Check the frame's landmark file.",
         )
     own = quality.expected_error / limits.spread
-    if bare_share:
-        own = math.sqrt(max(own**2 - bare_excess(bare_share), 0.0))
+    stretched = stretch_excess(quality.landmarks_found, quality.stretch_core, neutral_stretch)
+    if bare_share or stretched:
+        own = math.sqrt(max(own**2 - bare_excess(bare_share) - stretched, 0.0))
     if own > limits.max_expected_error_mm:  # of too few landmarks it is not known
         most, passes = limits.max_expected_error_mm * limits.spread, math.ceil(10 * own) / 10
         raise FrameRejected(
@@ -112,7 +122,8 @@ def reject_bad(
             "where the skin has gone cannot be told: the landmarks are too uncertain, or the face is too far from the "
             "template",
             seen=f"an expected error of {own * limits.spread:.1f} mm"
-            + (", without what landmarks cost that were found without colours" if bare_share else ""),
+            + (", without what landmarks cost that were found without colours" if bare_share else "")
+            + (", by no more stretching than the subject's neutral has" if stretched else ""),
             expected=f"at most {most:.1f} mm, which register.max_expected_error_mm = "
             f"{limits.max_expected_error_mm:g} is with this template",
             todo=f"Check the frame's landmark file, or raise register.max_expected_error_mm to {passes:g}.",

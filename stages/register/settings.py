@@ -76,7 +76,8 @@ class RegisterSettings:
             rejected.
         max_expected_error_mm: largest expected error of the correspondences, on the embedded template; a frame beyond
             it is rejected. On one with fewer vertices far from landmarks it is less, as is the expected error. What
-            landmarks cost that were found without colours does not count here.
+            landmarks cost that were found without colours does not count here, nor, of found ones, what a face is
+            stretched beyond its person's neutral.
         part_frames: number of frames of a part, about: a sequence of one and a half times as many or more is
             tracked in parts, side by side; 0: never. A sequence that has to find its neutral itself is never cut.
     """

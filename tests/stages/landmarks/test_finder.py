@@ -765,6 +765,23 @@ def test_a_chin_that_leaves_the_lower_lip_jumps_and_one_that_goes_with_the_jaw_d
     assert not jumps(points)[:, chin].any()
 
 
+def test_a_corner_of_a_mouth_that_opens_wide_goes_with_neither_lip_and_jumps_only_beside_both(template):
+    """A jaw that drops by 50 mm takes the lips' ends along, the less the farther up."""
+    still = template.landmarks()
+    points = np.repeat(still[None], 3, axis=0)
+    points[1, [*range(56, 59), 65, 66, 67]] += [0, -50, 0]
+    points[1, [55, 59]] += [0, -44, 0]
+    points[1, [48, 60]] += [4, -17, 0]
+    points[1, [54, 64]] += [-4, -17, 0]
+    assert not jumps(points).any()
+    points[1, 48] += [-25, 0, 0]  # to the side, where neither lip goes
+    assert np.argwhere(jumps(points)).tolist() == [[1, 48]]
+    points[1, 48] = still[48] + [0, 20, 0]  # above both
+    assert np.argwhere(jumps(points)).tolist() == [[1, 48]]
+    points[1, 49] = np.nan  # then its neighbours tell, as of any point
+    assert jumps(points)[1, 48]
+
+
 def test_weights_are_what_they_should_be(networks, tmp_path, monkeypatch):
     assert set(detector_weights.read(detector_weights.find())) == {
         detector_weights.FACES,

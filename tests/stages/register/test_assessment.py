@@ -61,3 +61,22 @@ def test_a_hole_over_the_mouth_is_told(dome):
     assert min(quality.eye_share_right, quality.eye_share_left) > 0.95
     assert "part-missing" in dict(notes(quality))
     assert "part-missing" not in dict(notes(whole))
+
+
+def test_a_frame_is_held_to_the_stretching_of_its_own_neutral(dome, monkeypatch):
+    from mimicme.stages.register import assessment
+
+    asked = []
+
+    def look(quality, limits, triangles, first, bare_share, neutral_stretch):
+        asked.append((first, neutral_stretch))
+
+    monkeypatch.setattr(assessment, "reject_bad", look)
+    tracker = dome.tracker()
+    neutral = tracker.register(dome.frame())
+    tracker.register(dome.frame(1))
+    dome.tracker(neutral.vertices).register(dome.frame(1))
+    own = neutral.quality.stretch_core
+    assert own > 0
+    assert [first for first, _ in asked] == [True, False, False]
+    np.testing.assert_allclose([stretch for _, stretch in asked], [np.nan, own, own], rtol=1e-6)

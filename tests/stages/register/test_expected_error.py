@@ -10,6 +10,7 @@ from mimicme.stages.register.expected_error import (
     bare_excess,
     expected_error,
     expected_interval,
+    stretch_excess,
 )
 
 
@@ -38,3 +39,12 @@ def test_points_found_without_colours_are_less_sure():
     low, high = expected_interval()
     wider, widest = expected_interval(1.0)
     assert wider < low < 1 < high < widest
+
+
+def test_what_a_face_stretches_beyond_its_neutral_is_taken_off_as_it_was_added():
+    more = stretch_excess(0.8, 0.7, 0.2)
+    assert expected_error(9.0, 1.2, 0.8, 0.7) ** 2 - more == pytest.approx(
+        expected_error(9.0, 1.2, 0.8, 0.2) ** 2
+    )
+    assert stretch_excess(0.8, 0.2, 0.3) == 0.0  # a face that stretches less has cost nothing more
+    assert stretch_excess(0.8, 0.7, np.nan) == 0.0

@@ -10,9 +10,7 @@ import pytest
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import Mesh, keep_triangles, transform
 from mimicme.pipeline.landmarks import MIRROR
-from mimicme.stages.register.expected_error import (
-    bare_excess,
-)
+from mimicme.stages.register.expected_error import bare_excess, expected_error
 from mimicme.stages.register.rejection import reject_bad
 
 
@@ -190,3 +188,26 @@ def test_where_nothing_of_a_half_is_scanned_no_setting_is_advised(dome, share):
             reject_bad(replace(dome.GOOD, core_share_left=share), dome.LIMITS, 1000, first=first)
         assert caught.value.reason == "register-half" and "no setting adds it" in str(caught.value)
         assert "half_share" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("found_share", "spread"), [(1.0, 1.0), (0.8, 0.7)])
+def test_a_scream_is_not_rejected_because_it_stretches_the_face(dome, found_share, spread):
+    """What passes by the stretching of its person's neutral passes, if found; that neutral itself has nobody else's."""
+    limits = replace(dome.LIMITS, spread=spread)
+
+    def scream(held_out_mm):
+        expected = expected_error(5.0, held_out_mm, found_share, 0.75, spread)
+        return replace(dome.GOOD, expected_error=expected, landmarks_found=found_share, stretch_core=0.75)
+
+    with pytest.raises(FrameRejected):
+        reject_bad(scream(1.0), limits, 1000)
+    reject_bad(scream(1.0), limits, 1000, neutral_stretch=0.15)
+    with pytest.raises(FrameRejected):
+        reject_bad(replace(scream(1.0), landmarks_found=0.0), limits, 1000, neutral_stretch=0.15)
+    with pytest.raises(FrameRejected, match="no more stretching than the subject's neutral has") as raised:
+        reject_bad(scream(5.0), limits, 1000, neutral_stretch=0.15)
+    own = expected_error(5.0, 5.0, found_share, 0.15)
+    assert f"an expected error of {own * spread:.1f} mm, " in raised.value.seen
+    passes = np.ceil(10 * own) / 10
+    assert f"max_expected_error_mm to {passes:g}." in raised.value.todo
+    reject_bad(scream(5.0), replace(limits, max_expected_error_mm=passes), 1000, neutral_stretch=0.15)
