@@ -7,7 +7,8 @@ Reads   the landmark file of each frame that a person corrected (`pipeline.revie
 Writes  points (F, 68, 3) f4, scan frame, mm, NaN where absent; source (F, 68) u1, 0 none, 1 manual, 2
         detected; confidence (F, 68) f4 in [0, 1]: by hand 1 on the scan's surface, falling linearly to 0.5 at
         `max_distance_mm`; detected: see `finder.landmarks_on_scan`; absence (F, 68) u1, why a point is absent, in the
-        words of the attribute `absence`; head (F, 4, 4) f8, head -> scan, where a head was found; attributes
+        words of the attribute `absence`; refused (F, 68, 3) f4, scan frame, mm, where the file has a point that was not
+        used, of rejected frames too; head (F, 4, 4) f8, head -> scan, where a head was found; attributes
         detector; origin_tally, how many frames have points from files, how many found ones;
         quality/landmark_distance (F,) f4: median distance of given points to the scan, mm, NaN of pixels;
         quality/landmark_confidence (F,) f4: mean over the 51 inner points, absent ones as 0.
@@ -56,6 +57,7 @@ from mimicme.pipeline.landmarks import (
     Detector,
     Located,
     Sides,
+    labelled,
 )
 from mimicme.pipeline.landmarks.beside import Beside, read_given
 from mimicme.pipeline.scan import load_colored, load_image_size, load_scan
@@ -353,6 +355,10 @@ class Frame:
     axes: str = ""  # which signs of x and y the points of 3D Slicer were taken with
 
 
+Refused = dict[int, Floats]
+"""By row, points (68, 3) of a frame's file in the scan's frame, mm, that are not used, NaN elsewhere."""
+
+
 @dataclass
 class Given:
     """A file's points on the scan of their frame.
@@ -400,10 +406,11 @@ def _given_on_scan(
     limit_mm: float,
     marks: Floats,
     neighbours: NeighbourCheck,
+    refused: Refused,
 ) -> Given:
     """A file's points or pixels on the scan; marks: (68, 3) the template's landmarks.
 
-    Points in space are added to what compares them with other frames' scans.
+    Points in space are added to what compares them with other frames' scans, and those that are not used to `refused`.
 
     Raises:
         FrameRejected: see the module.
@@ -419,8 +426,10 @@ def _given_on_scan(
         in_file, axes = of_slicer(beside, scan_from_file, surface)
         in_scan = transform(scan_from_file, in_file)
         neighbours.add(row, in_scan, surface)
+        refused[row] = in_scan  # until they prove to be the scan's
         refuse_mirrored(in_file, scan_from_file, surface)
         distances = on_scan(in_scan, surface, limit_mm, in_file, scan_from_file)
+        refused[row] = np.where((distances > limit_mm)[:, None], in_scan, np.nan)
         return Given(*located(in_scan, distances, limit_mm), float(np.nanmedian(distances)), scan, axes=axes)
 
 
@@ -444,8 +453,9 @@ def read_frame(
     finder: Finder,
     near: Floats | None,
     neighbours: NeighbourCheck,
+    refused: Refused,
 ) -> Frame:
-    """Landmarks of one frame, by hand and detected.
+    """Landmarks of one frame, by hand and detected; what of its file is not used goes to `refused`.
 
     Raises:
         FrameRejected: see the module.
@@ -455,7 +465,7 @@ def read_frame(
     if beside is None:
         return Frame(merge(None, finder.detect(ingest, row, near)), [], np.nan)
     marks = task.load_template().landmarks()
-    given = _given_on_scan(ingest, row, beside, task.settings.max_distance_mm, marks, neighbours)
+    given = _given_on_scan(ingest, row, beside, task.settings.max_distance_mm, marks, neighbours, refused)
     exported = read_found(frame, out.sources)
     if exported is not None and given.pixels is None:
         found, confidence = exported
@@ -473,7 +483,11 @@ def read_frame(
         if error.reason == UPSIDE_DOWN:
             raise
         return given.frame("", error.what) if whole else given.frame(error.what)
-    not_compared = _compare(given, detected)
+    try:
+        not_compared = _compare(given, detected)
+    except FrameRejected:
+        refused[row] = given.manual.points
+        raise
     if whole:
         return given.frame(not_compared=not_compared)
     if detected is not None and contradicts(given.manual, detected):
@@ -488,10 +502,11 @@ def compute(task: Task[LandmarksSettings], out: CheckpointWriter) -> None:
         rows = out.continue_from(ingest)
         frames: dict[int, Frame] = {}
         off_scan: dict[int, FrameRejected] = {}
+        refused: Refused = {}
         near: Floats | None = None
         for row in rows:
             try:
-                frame = read_frame(task, out, ingest, row, finder, near, neighbours)
+                frame = read_frame(task, out, ingest, row, finder, near, neighbours, refused)
             except FrameRejected as error:
                 out.reject(row, error)
                 if error.reason == "landmarks-off-scan":
@@ -501,7 +516,7 @@ def compute(task: Task[LandmarksSettings], out: CheckpointWriter) -> None:
             near = frame.found.pose if frame.found.pose is not None else near
         jumping = _redetect_jumps(frames, ingest, finder, len(ingest.numbers))
     used = any((frame.found.source == DETECTED).any() for frame in frames.values())
-    _write(out, frames, jumping, finder.name if used else "", task.settings)
+    _write(out, frames, refused, jumping, finder.name if used else "", task.settings)
     shift = neighbours.shift()
     if shift is not None:
         for row, frame in sorted(frames.items()):
@@ -572,6 +587,7 @@ def _only(found: Located, rows: NDArray[np.bool_]) -> Located:
 def _write(
     out: CheckpointWriter,
     frames: dict[int, Frame],
+    refused: Refused,
     jumping: dict[int, NDArray[np.bool_]],
     detector: str,
     settings: LandmarksSettings,
@@ -579,6 +595,9 @@ def _write(
     from mimicme.stages.landmarks.finder import ABSENCE, NOT_GIVEN, OFF_SCAN
 
     writer = LandmarksWriter(out, detector, ABSENCE, _origins(frames))
+    for row, points in sorted(refused.items()):
+        if np.isfinite(points).any():
+            writer.refused(row, points)
     for row, frame in sorted(frames.items()):
         found = frame.found
         worth = found.confidence.copy()
@@ -618,13 +637,14 @@ def _write_notes(
     sure: float,
     settings: LandmarksSettings,
 ) -> None:
-    if frame.left_out:
+    left_out = [labelled(IBUG68.index(name)) for name in frame.left_out]
+    if left_out:
         out.note(
             row,
             "landmarks-left-out",
-            counted(len(frame.left_out), "landmark lies", "landmarks lie")
+            counted(len(left_out), "landmark lies", "landmarks lie")
             + f" over {settings.max_distance_mm:g} mm off the scan, or where its texture shows no one place of it, and "
-            f"{'was' if len(frame.left_out) == 1 else 'were'} left out: {_few(frame.left_out)}. {_in_place(frame)}",
+            f"{'was' if len(left_out) == 1 else 'were'} left out: {_few(left_out)}. {_in_place(frame)}",
         )
     if frame.axes:
         out.note(row, "landmarks-axes", frame.axes)
@@ -637,7 +657,7 @@ def _write_notes(
             f"The landmarks' pixels were not compared with what is found, because {frame.not_compared}.",
         )
     if jumping is not None:
-        names = [IBUG68[k] for k in np.flatnonzero(jumping)]
+        names = [labelled(k) for k in np.flatnonzero(jumping)]
         out.note(
             row,
             "landmarks-jump",
@@ -692,7 +712,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=20,
+    version=21,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,
