@@ -15,7 +15,7 @@ KNOWN = {
     "ingest": (13, "88e0ee4d75c7"),
     "landmarks": (21, "79e39d1a7758"),
     "align": (7, "327af77b6cf4"),
-    "register": (23, "097a6d81a73e"),
+    "register": (24, "097a6d81a73e"),
     "repass": (10, "6603216eecb2"),
     "refine": (16, "8d048b5e67cb"),
     "bake": (17, "59a0344b02f2"),
