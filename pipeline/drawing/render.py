@@ -457,7 +457,7 @@ def draw_crosses(
 
     sheet = Image.fromarray(picture)
     draw = ImageDraw.Draw(sheet)
-    font = _font(max(9.0, 2.4 * radius_px)) if labels is not None else None
+    font = _font(max(12.0, 3.2 * radius_px)) if labels is not None else None
     height, width = picture.shape[:2]
     for i, (x, y) in enumerate(np.asarray(points_px, np.float64).reshape(-1, 2)):
         if not (0 <= x < width and 0 <= y < height):  # false for NaN too
@@ -472,7 +472,7 @@ def draw_crosses(
                 fill=color,
                 font=font,
                 anchor="lm",
-                stroke_width=1,
+                stroke_width=2,
                 stroke_fill=INK,
             )
     return np.asarray(sheet)

@@ -26,7 +26,8 @@ lies further than `max_distance_mm` from a scan that the others lie on, or its p
 `landmarks-jump`, a detected one leaves its neighbours for a frame, and does so when it is detected again;
 `landmarks-unsure`, the mean confidence is low, a scan without colours does not show brows, eyes or mouth, a hole
 takes the place of the mouth, or an eye looks shut and does not show where its lids meet;
-`landmarks-shifted`, a sequence's files lie on the scans of the frames before or after theirs;
+`landmarks-shifted`, a sequence's files lie on the scans of the frames before or after theirs, or one lies off its own
+scan as a whole;
 `landmarks-by-hand-only`; `landmarks-not-compared`, pixels that nothing was found for;
 `landmarks-axes`, which signs of x and y a file of 3D Slicer was read with.
 """
@@ -518,6 +519,9 @@ def compute(task: Task[LandmarksSettings], out: CheckpointWriter) -> None:
     used = any((frame.found.source == DETECTED).any() for frame in frames.values())
     _write(out, frames, refused, jumping, finder.name if used else "", task.settings)
     shift = neighbours.shift()
+    for row, alike in sorted(neighbours.off_alike.items()):
+        if shift is None and row in frames and (frames[row].found.source == MANUAL).any():
+            out.note(row, "landmarks-shifted", alike.sentence())
     if shift is not None:
         for row, frame in sorted(frames.items()):
             if (frame.found.source == MANUAL).any():

@@ -117,6 +117,15 @@ def test_files_of_the_frames_before_are_noted(tmp_path, monkeypatch):
         assert "give each file the name of the scan before it" in found.statuses[1].message
 
 
+def test_of_two_frames_the_scan_of_one_tells_that_its_file_is_the_other_s(tmp_path):
+    save(tmp_path / "0000.ljson", POINTS)
+    save(tmp_path / "0001.ljson", POINTS + [0, 0, 1.9])
+    with Checkpoint(run(tmp_path, 2, file_from_scan=np.eye(4))) as found:
+        assert [s.note for s in found.statuses] == ["", "landmarks-shifted"]
+        assert "once all its points are moved by 1.9 mm as a whole" in found.statuses[1].message
+        np.testing.assert_allclose(found["points"][1], POINTS + [0, 0, 1.9], atol=1e-4)
+
+
 def test_a_file_of_the_frame_before_that_lies_too_far_off_is_rejected_with_the_shift(tmp_path, monkeypatch):
     """Where the head moves fast the file is refused: the advice is to rename it too, not to raise the bound."""
     at = [0.0, 2.0, 4.0, 6.0, 11.0, 13.0, 13.0]
