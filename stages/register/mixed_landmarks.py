@@ -9,15 +9,17 @@ from __future__ import annotations
 from mimicme.stages.register.track import MOSTLY_FOUND
 
 STRETCHING_DECISION = "stretching_decision"
+NEAR_HALF = 0.25
+"""Share of found landmarks up to which nothing is said: a few that a file lacks bring no neutral over the half."""
 
 
 def stretching_decision(found_share: float) -> str:
-    """`which: why`, or nothing where all landmarks have one origin.
+    """`which: why`, or nothing where all landmarks are found, or nearly all by hand.
 
     Args:
         found_share: share, 0 to 1, of the neutral's landmarks that a detector found; the others are by hand.
     """
-    if not 0 < found_share < 1:
+    if not NEAR_HALF < found_share < 1:
         return ""
     # rounded away from the bound, so that the sentence never says 50 % of both sides
     found = min(max(round(100 * found_share), 1), 99)

@@ -8,15 +8,15 @@ from mimicme.pipeline.run.wordings import wordings
 from mimicme.stages.register.mixed_landmarks import STRETCHING_DECISION, stretching_decision
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_of_one_origin_there_is_nothing_to_say(share: float) -> None:
+@pytest.mark.parametrize("share", [0.0, 1 / 68, 0.25, 1.0])
+def test_of_one_origin_or_nearly_there_is_nothing_to_say(share: float) -> None:
     assert stretching_decision(share) == ""
 
 
 @pytest.mark.parametrize(
     ("share", "which", "percent"),
     [
-        (1 / 68, "membrane_neutral", "1 %"),
+        (0.3, "membrane_neutral", "30 %"),
         (0.5, "membrane_neutral", "50 %"),
         (0.501, "membrane_found", "51 %"),
         (0.75, "membrane_found", "75 %"),
