@@ -348,6 +348,7 @@ def _landmarks(
     if not review and kind is None:
         _run(workspace, first="landmarks", last="landmarks", **options)
         return
+    from mimicme.commands.frames import fitted_landmarks
     from mimicme.commands.overrides import opened_as_last
     from mimicme.pipeline.errors import UsageError
     from mimicme.stages.landmarks.review import export
@@ -356,7 +357,13 @@ def _landmarks(
     opened = opened_as_last(workspace, options["preset"], options["sets"], say_progress)
     say_unheeded(opened)
     if review:
-        drawn = draw(opened, output or opened.report_folder / "landmarks", options["only"], per_subject)
+        drawn = draw(
+            opened,
+            output or opened.report_folder / "landmarks",
+            options["only"],
+            per_subject,
+            lambda item: fitted_landmarks(opened, item),
+        )
         for path in drawn.files:
             click.echo(path)
         more = "" if drawn.shown == drawn.frames else ": --per-subject N shows more, the table has all"

@@ -8,12 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.drawing.frame_rows import FrameRows
 from mimicme.pipeline.geometry.mesh import inverse, transform
 from mimicme.pipeline.stage import Stage
 
 if TYPE_CHECKING:
     from mimicme.pipeline.drawing.pictures import FrameView
+    from mimicme.pipeline.items import Item
+    from mimicme.pipeline.workspace import Workspace
+    from mimicme.stages.landmarks.review import Fitted
 
 FIRST_FIGURES = (
     "expected_error", "mouth_light", "mouth_relief", "mouth_asymmetry", "lids_shut", "lids_open_right",
@@ -73,9 +79,46 @@ def read_frame(paths: Mapping[str, Path], number: int, stages: Sequence[Stage]) 
             points = found.points(row)
             points = points if view.pose is None else transform(inverse(view.pose), points)
             view = replace(view, landmarks=points, landmark_source=found.source(row))
+        view = replace(view, crossed=_crossed(rows, view.pose))
         if (baked := rows.left_by(BakeCheckpoint)) and baked[0].has(baked[1], TEXTURE):
             try:
                 view = replace(view, texture=decode(baked[0].image_bytes(baked[1], TEXTURE)))
             except ImageFileError as error:
                 missing.append(str(error))
     return replace(view, missing=tuple(missing))
+
+
+def _crossed(rows: FrameRows, pose: Floats | None) -> Floats | None:
+    """(k, 3) landmarks that disagree with the others, and those of its file that were not used, also of a frame that
+    was rejected for them; None without.
+
+    Args:
+        pose: (4, 4) canonical -> scan, by which they are brought into the canonical frame; None: they stay.
+    """
+    from mimicme.pipeline.landmarks import N_LANDMARKS
+    from mimicme.stages.align.checkpoint import AlignCheckpoint
+    from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
+
+    marked, aligned = rows.of(LandmarksCheckpoint), rows.of(AlignCheckpoint)
+    if marked is None:
+        return None
+    doubted = np.zeros(N_LANDMARKS, bool) if aligned is None else aligned[0].doubted(aligned[1])
+    _, points = marked[0].crossed(marked[1], doubted)
+    if not len(points):
+        return None
+    return points if pose is None else transform(inverse(pose), points)
+
+
+def fitted_landmarks(workspace: Workspace, item: Item) -> dict[int, Fitted]:
+    """What the stage that fits all landmarks together says of a sequence's frames, by number; nothing before it has
+    run."""
+    from mimicme.stages.align.checkpoint import AlignCheckpoint
+    from mimicme.stages.landmarks.review import Fitted
+
+    if not workspace.checkpoint(AlignCheckpoint.stage, item).is_file():
+        return {}
+    with workspace.read(AlignCheckpoint, item) as align:
+        return {
+            number: Fitted(align.doubted(row), status.ok, status.message)
+            for row, (number, status) in enumerate(zip(align.numbers.tolist(), align.statuses, strict=True))
+        }

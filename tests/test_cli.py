@@ -218,7 +218,7 @@ def test_init_proposes_shards_of_what_is_large(workspace, monkeypatch):
 
 def test_init_dry_run_says_all_of_it_and_writes_nothing(workspace):
     base = workspace.parent
-    for name in ("S1/anger/0001.obj", "S1/anger/0004.obj", "S1/anger/0005.obj", "S1/anger/0005.fbx"):
+    for name in ("S1/anger/0001.obj", "S1/anger/0004.obj", "S1/anger/0005.obj", "S1/anger/0006.fbx"):
         path = base / "captures" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("v 0 0 0\n")

@@ -89,7 +89,7 @@ def test_a_bad_frame_is_not_the_neutral(workspace: Path) -> None:
     review = workspace / "review.csv"
     review.write_text(HEAD + "S000,neutral,*,bad,half a face\n")
     assert "review.csv calls frame 0 bad now" in would_run(workspace)
-    said = mimicme_here("run", workspace, "--jobs", 0, *SMALL, code=1)
+    said = mimicme_here("run", workspace, "--jobs", 0, *SMALL)
     assert "S000: the neutral is 'surprise'" in said.stderr
     with Release(workspace / "release.h5") as release:
         assert [release.frame(k).ok for k in range(4)] == [False, True, True, True]

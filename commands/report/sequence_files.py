@@ -20,7 +20,7 @@ from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.whole_file import write_whole
 from mimicme.pipeline.workspace import Workspace
 
-VERSION = 6
+VERSION = 7
 """Raised when the same checkpoints would be read or drawn otherwise."""
 MADE = "made.json"
 FILM = "film.webp"

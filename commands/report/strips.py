@@ -17,7 +17,7 @@ from mimicme.commands.report.close_ups import Seen, close_ups
 from mimicme.commands.report.ranking import badness
 from mimicme.commands.report.records import FrameRecord, ItemRecord, of_sequences
 from mimicme.pipeline.drawing.frame_rows import FrameRows
-from mimicme.pipeline.drawing.palette import ERROR_TOP_MM, LANDMARKS
+from mimicme.pipeline.drawing.palette import ERROR_TOP_MM
 from mimicme.pipeline.errors import MimicmeError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.landmarks import INNER
@@ -99,7 +99,7 @@ def _tiles(view: FrameView, template: Template) -> tuple[dict[str, Picture], Pic
     """The pictures that there is something to show for, and the close-ups of a registered frame; each surface is
     made ready once."""
     from mimicme.pipeline.drawing import pictures
-    from mimicme.pipeline.drawing.render import draw_points, error_colors, look_at, render, trace
+    from mimicme.pipeline.drawing.render import error_colors, look_at, render, trace
     from mimicme.pipeline.geometry.mesh import Mesh
     from mimicme.pipeline.geometry.spatial import Surface
 
@@ -122,12 +122,9 @@ def _tiles(view: FrameView, template: Template) -> tuple[dict[str, Picture], Pic
         near = Seen(scan, Surface(scan.vertices, scan.faces), view.image)
         seen = trace(bare, camera.resized(SAMPLES), surface=near.surface)
         found[_SCAN] = render(scan, camera, image=view.image, samples=SAMPLES, seen=seen)
-        if view.landmarks is not None:
-            sources = view.landmark_source
-            known = np.ones(len(view.landmarks), int) if sources is None else sources.astype(int)
-            colors = [LANDMARKS[min(int(source), 3)] for source in known]
+        if view.landmarks is not None or view.crossed is not None:
             grey = render(bare, camera, samples=SAMPLES, seen=seen)
-            found[_LANDMARKS] = draw_points(grey, camera.project(view.landmarks), colors, 2.0)
+            found[_LANDMARKS] = pictures.marked(grey, view, camera)
         if solid is not None:
             distance = solid.distance(scan.vertices)
             distance = np.where(distance > pictures.NOT_OF_THE_FACE_MM, np.nan, distance)

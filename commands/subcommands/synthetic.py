@@ -62,7 +62,8 @@ def synth_command(
             console.say(f"Making {counted(total, 'frame')} of {people} in {directory} ...")
         console.tell(f"{done:,}/{counted(total, 'frame')}, {what}", every_s=LINE_S)
 
-    with drawing() as console:
+    # the template takes half a minute before the first frame is begun
+    with drawing(at_once=True) as console:
         synthesise(directory, subjects, wanted, frames, seed, template, tell, triangles, maker, rgbd, beards)
     click.echo(f"Captures in {directory / 'captures'}, the true answer in {directory / 'truth'}")
     made_for = {"captures": "captures", "template": "template/template.obj", "metadata": "subjects.csv"}

@@ -115,7 +115,7 @@ def synthesise(
         return
     counts = {name: 1 if name == "neutral" else frames for name in names}
     if progress:
-        progress(0, subjects * sum(counts.values()), "the template is made ready")
+        progress(0, subjects * sum(counts.values()), "first the template is made ready ...")
     prepared = template if isinstance(template, Template) else prepare(template)
     make = _synthesise_people if maker == "people" else _synthesise_template
     make(directory, record, prepared, counts, progress)

@@ -17,6 +17,7 @@ from mimicme.pipeline.captures import table as tables
 from mimicme.pipeline.captures.ages import age_of
 from mimicme.pipeline.captures.consent import ConsentRules
 from mimicme.pipeline.captures.layouts import safe_name
+from mimicme.pipeline.captures.personal_columns import is_personal
 from mimicme.pipeline.captures.xlsx import UNCOMPUTED
 from mimicme.pipeline.errors import ConfigError, InputError, counted, listed
 
@@ -51,22 +52,20 @@ _ALIASES: dict[str, tuple[str, ...]] = {
         "alter",
     ),
     "gender": ("sex", "geschlecht", "sexe"),
-    "ethnicity": ("ethnic_group", "ethnic_origin", "ethnic_background", "race"),
+    "ethnicity": (
+        *("ethnic_group", "ethnic_origin", "ethnic_background", "race"),
+        *("ethnie", "ethnizität", "ethnische_herkunft", "origine_ethnique", "origen_étnico", "etnia"),
+    ),
 }
 # words of a category that mean one, in small letters
 _SAME_WORDS = (
-    ("m", "male", "man"),
-    ("f", "w", "female", "woman"),
-    ("d", "diverse", "nonbinary", "non binary", "nb"),
+    ("m", "male", "man", "männlich", "mann"),
+    ("f", "w", "female", "woman", "weiblich", "frau"),
+    ("d", "diverse", "nonbinary", "non binary", "nb", "divers"),
 )
 
-# a release is given away: what identifies a person never enters it
-_PERSONAL_WORDS = frozenset(
-    ["name", "names", "surname", "firstname", "lastname", "fullname", "forename", "initials", "email", "mail"]
-    + ["phone", "telephone", "mobile", "address", "street", "postcode", "zip", "dob", "birthday", "birthdate"]
-    + ["born", "passport", "ssn", "contact", "signature"]
-)
-_PERSONAL_NAMES = frozenset({"date_of_birth", "birth_date", "national_id", "social_security", "id_number"})
+# what is read of the table; what else it has goes into a release as it is
+_OWN_COLUMNS = frozenset({"age", "gender", "ethnicity", "consent", "split"})
 
 # words of columns in which somebody may have written that a person withdrew, without accents
 _STATUS = frozenset(
@@ -308,10 +307,16 @@ def parse_subjects(
     _check_code_page(data, name)
     written = numbered[0][1]
     header = _columns(written, name, columns, messages)
-    personal = [c for c in header if _is_personal(c)]
+    personal = [c for c in header if is_personal(c)]
     if personal:
         messages.append(f"{name}: {', '.join(personal)} can identify a person and will not enter a release.")
     rows = _Rows(name, header, written, rules, [cells for _, cells in numbered[1:]])
+    further = [c for c in rows.columns if c not in _OWN_COLUMNS]
+    if further:
+        messages.append(
+            f"{name}: what stands in {', '.join(further)} goes into the release as it is; none of it may identify a "
+            "person."
+        )
     for line, cells in numbered[1:]:
         if any(cells):
             rows.add(line, cells)
@@ -346,7 +351,7 @@ class _Rows:
         self.name, self.header, self.rules = name, header, rules
         self.subject_at = header.index("subject")
         self.kept = [
-            (i, c) for i, c in enumerate(header) if i != self.subject_at and c and not _is_personal(c)
+            (i, c) for i, c in enumerate(header) if i != self.subject_at and c and not is_personal(c)
         ]
         self.columns = tuple(c for _, c in self.kept)
         self.beside_consent = [
@@ -402,7 +407,7 @@ class _Rows:
                 self._unclear.append(subject)
         elif column_and_cell := self._taken_back(subject, cells):
             column, cell = column_and_cell
-            told = "keeps it out" if _is_personal(column) else f"is '{cell}'"
+            told = "keeps it out" if is_personal(column) else f"is '{cell}'"
             self.excluded[subject] = f"Subject '{subject}' is left out: its {column} {told} (line {line})."
 
     def _is_one_a_yes(self, at: int, cell: str, subject: str) -> bool:
@@ -581,7 +586,7 @@ def _columns(cells: list[str], name: str, columns: Mapping[str, str], messages: 
         header[at] = column
 
     for column, at in _named_columns(cells, written, name, columns).items():
-        if column == "subject" and _is_personal(written[at]):
+        if column == "subject" and is_personal(written[at]):
             messages.append(
                 f"{name}: the column '{columns[column]}' can identify a person; as `subject` it enters a release."
             )
@@ -642,7 +647,7 @@ def _named_columns(
                 f"the column '{called}' cannot be both `{other}` and `{column}`", where="columns", todo=todo
             )
         _check_consent(written[at], column, called)
-        if _is_personal(written[at]) and column != "subject":
+        if is_personal(written[at]) and column != "subject":
             raise InputError(
                 f"the column '{called}' can identify a person and cannot be `{column}`", where=name
             )
@@ -690,7 +695,3 @@ def _check_consent(column: str, name: str, called: str) -> None:
             where="columns",
             todo="Leave it as it is: it keeps out whom it names. If a yes in it is a consent, rename it.",
         )
-
-
-def _is_personal(column: str) -> bool:
-    return column in _PERSONAL_NAMES or not _PERSONAL_WORDS.isdisjoint(column.split("_"))

@@ -84,7 +84,7 @@ def remarks(root: Path, names: Sequence[str], meshes: Iterable[str]) -> list[str
     others = [name for name in rest if name not in taken]
     tables = [name for name in others if ending_of(name) in _TABLES]
     return [
-        *_unread_meshes(others),
+        *_unread_meshes(others, frames),
         *_told_doubles(doubles),
         *_stray(others, frames),
         *_landmarks(landmarks),
@@ -156,11 +156,12 @@ def _stem(name: str) -> str:
     return name[: -len(ending_of(name)) or None]
 
 
-def _unread_meshes(names: list[str]) -> list[str]:
-    """A sentence for each format of meshes."""
+def _unread_meshes(names: list[str], frames: _Frames) -> list[str]:
+    """A sentence for each format of meshes, about those that are not exported yet: what a scanner leaves beside a mesh
+    of its name, as 3dMD its `.tsb`, asks for nothing."""
     groups: dict[str, list[str]] = {}
     for name in names:
-        if ending_of(name)[1:] in MESHES:
+        if ending_of(name)[1:] in MESHES and _stem(name) not in frames.stems:
             groups.setdefault(ending_of(name), []).append(name)
     return [
         f"{len(group)} file{'s end' if len(group) > 1 else ' ends'} in {ending}, which is not read, for example "

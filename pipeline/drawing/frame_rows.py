@@ -43,6 +43,15 @@ class FrameRows:
         """
         return self.seen(kind(self._paths[kind.stage])) if kind.stage in self._paths else None
 
+    def of(self, kind: type[A]) -> tuple[A, int] | None:
+        """What a stage said of the frame, also if it rejected it; None where it has not run or does not know it."""
+        if kind.stage not in self._paths:
+            return None
+        opened = kind(self._paths[kind.stage])
+        self._open.enter_context(opened)
+        row = next(iter(np.flatnonzero(opened.numbers == self._number).tolist()), None)
+        return None if row is None else (opened, row)
+
     def seen(self, opened: A | None) -> tuple[A, int] | None:
         """A checkpoint, kept open, and the row of the frame in it; None where it is not there or not ok."""
         if opened is None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 LANDMARKS = ((0, 0, 0), (213, 94, 0), (230, 159, 0), (0, 114, 178))
 """RGB of a landmark by its source: none, by hand, found, projected."""
+CROSSED = (240, 228, 66)
+"""RGB of the cross over a landmark that disagrees with the others, or that a file has and was not used."""
 MOVED = (204, 121, 167)
 """RGB of a landmark that a person moves just now."""
 ERROR_TOP_MM = 2.0

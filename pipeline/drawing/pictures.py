@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Floats
-from mimicme.pipeline.drawing.palette import LANDMARKS
+from mimicme.pipeline.drawing.palette import CROSSED, LANDMARKS
 from mimicme.pipeline.drawing.render import (
     NO_DATA,
     Camera,
     Picture,
+    draw_crosses,
     draw_legend,
     draw_points,
     error_colors,
@@ -50,6 +51,8 @@ class FrameView:
         registered: (V, 3) mm, canonical frame; None when the frame is rejected.
         pose: (4, 4) canonical -> scan; None when the frame is rejected.
         landmarks: (68, 3) canonical frame, NaN where absent; landmark_source: (68,) uint8; None without.
+        crossed: (k, 3) same frame, landmarks that disagree with the others, and those that a file has and were not
+            used; None without.
         texture: (h, w, 3) uint8 in the template's UV, or None.
         missing: why something is not there, as sentences.
     """
@@ -60,6 +63,7 @@ class FrameView:
     pose: Floats | None = None
     landmarks: Floats | None = None
     landmark_source: NDArray[np.uint8] | None = None
+    crossed: Floats | None = None
     texture: Picture | None = None
     missing: tuple[str, ...] = ()
 
@@ -108,7 +112,7 @@ def draw_frame(
     if scan is not None:
         bare = Mesh(scan.vertices, scan.faces)
         makers["scan"] = lambda: render(scan, camera, image=view.image, samples=2)
-        makers["landmarks on the scan"] = lambda: _marked(render(bare, camera, samples=2), view, camera)
+        makers["landmarks on the scan"] = lambda: marked(render(bare, camera, samples=2), view, camera)
     if registered is not None:
         mesh = Mesh(registered, template.faces, template.uv, template.uv_faces)
         makers["registered mesh"] = lambda: render(mesh, camera, samples=2)
@@ -122,14 +126,18 @@ def draw_frame(
     return {caption: make() for caption, make in makers.items() if caption in only}
 
 
-def _marked(picture: Picture, view: FrameView, camera: Camera) -> Picture:
-    if view.landmarks is None:
-        return picture
-    sources = view.landmark_source
-    if sources is None:
-        sources = np.ones(len(view.landmarks), np.uint8)
-    colors = [LANDMARKS[min(int(s), 3)] for s in sources]
-    return draw_points(picture, camera.project(view.landmarks), colors, max(2.0, camera.size[0] / 190))
+def marked(picture: Picture, view: FrameView, camera: Camera) -> Picture:
+    """A picture of the scan with the frame's landmarks, and crosses over what is doubted or was not used of them."""
+    radius = max(2.0, camera.size[0] / 190)
+    if view.landmarks is not None:
+        sources = view.landmark_source
+        if sources is None:
+            sources = np.ones(len(view.landmarks), np.uint8)
+        colors = [LANDMARKS[min(int(s), 3)] for s in sources]
+        picture = draw_points(picture, camera.project(view.landmarks), colors, radius)
+    if view.crossed is not None:
+        picture = draw_crosses(picture, camera.project(view.crossed), CROSSED, 1.5 * radius)
+    return picture
 
 
 def _errors(scan: Mesh, view: FrameView, template: Template, camera: Camera, top_mm: float) -> Picture:

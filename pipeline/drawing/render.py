@@ -444,6 +444,40 @@ def draw_points(
     return np.asarray(sheet)
 
 
+def draw_crosses(
+    picture: Picture,
+    points_px: ArrayLike,
+    color: Color,
+    radius_px: float = 4.0,
+    labels: Sequence[str] | None = None,
+) -> Picture:
+    """The picture with crosses (k, 2) px, dark about their rims, and words beside them; points that are NaN or outside
+    are left out."""
+    from PIL import Image, ImageDraw
+
+    sheet = Image.fromarray(picture)
+    draw = ImageDraw.Draw(sheet)
+    font = _font(max(12.0, 3.2 * radius_px)) if labels is not None else None
+    height, width = picture.shape[:2]
+    for i, (x, y) in enumerate(np.asarray(points_px, np.float64).reshape(-1, 2)):
+        if not (0 <= x < width and 0 <= y < height):  # false for NaN too
+            continue
+        for wide, fill in ((4, INK), (2, color)):
+            for rise in (-radius_px, radius_px):
+                draw.line((x - radius_px, y - rise, x + radius_px, y + rise), fill=fill, width=wide)
+        if labels is not None:
+            draw.text(
+                (x + 1.3 * radius_px, y),
+                labels[i],
+                fill=color,
+                font=font,
+                anchor="lm",
+                stroke_width=2,
+                stroke_fill=INK,
+            )
+    return np.asarray(sheet)
+
+
 def draw_line(picture: Picture, points_px: ArrayLike, color: Color) -> Picture:
     """The picture with a smooth line, one pixel wide, through points (k, 2) px."""
     from PIL import Image, ImageDraw

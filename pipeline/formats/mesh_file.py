@@ -83,6 +83,7 @@ def check_triangles(count: int, name: str) -> None:
 
 _TODO = {
     "empty-file": "Export or copy the frame again.",
+    "bad-syntax": "Copy or export the frame again.",
     "no-faces": "A point cloud cannot be registered; export the frame as a surface.",
     "truncated": "Copy or export the frame again; the disk may have been full.",
     "nan-vertices": "Export the frame again.",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mimicme.pipeline.errors import listed
 from mimicme.pipeline.items import Item
+from mimicme.pipeline.review import rejection
 from mimicme.pipeline.run.plan import Plan
 from mimicme.pipeline.run.progress import Console
 from mimicme.pipeline.stage import Stage
@@ -23,6 +24,7 @@ _SENTENCE = re.compile(
     re.DOTALL,
 )
 """As `new_findings` and the runner write them."""
+_CALLED_BAD = rejection("").reason
 
 
 def print_findings(console: Console, kind: str, lines: list[str], workspace: Path) -> None:
@@ -83,6 +85,12 @@ def sum_tallies(tallies: Iterable[str]) -> str:
         frames = "" if words else " frame" if total == 1 else " frames"
         words.append(f"{total}{frames} {what}")
     return ", ".join(words)
+
+
+def is_called_bad(finding: str) -> bool:
+    """Whether a sentence of `new_findings` is of a frame that a person called bad."""
+    said = _SENTENCE.fullmatch(finding)
+    return said is not None and said["what"].endswith(f" rejected it ({_CALLED_BAD})")
 
 
 def new_findings(plan: Plan, stage: Stage, item: Item) -> tuple[list[str], list[str]]:

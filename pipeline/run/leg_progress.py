@@ -41,7 +41,11 @@ class LegProgress:
         self._said = time.monotonic()
         ahead = self._workload.ahead()
         self._progress.show(
-            self._flow.over, sum(result.failed for result in self._results.values()), ahead.text(), now
+            self._flow.over,
+            sum(result.failed for result in self._results.values()),
+            ahead.text(),
+            now,
+            (sum(map(_over, self._results.values())), len(self._names) * self._flow.sequences),
         )
         if not now and time.monotonic() - self._logged < TOLD_EVERY_S:
             return
@@ -57,6 +61,11 @@ class LegProgress:
             seconds_left=None if math.isnan(ahead.seconds) else round(ahead.seconds, 1),
             unknown=ahead.unknown,
         )
+
+
+def _over(result: StageResult) -> int:
+    """Items of a stage that nothing is left to do for."""
+    return result.done + result.skipped + result.failed + result.blocked
 
 
 def _so_far(result: StageResult) -> list[float]:

@@ -56,7 +56,7 @@ class Preparation:
 
     def _prepared(self) -> str:
         self._refuse_too_little()
-        self._console.tell("preparing the template", now=True)
+        self._console.say("Preparing the template, once ...")  # half a minute, and minutes of a large one
         began = time.monotonic()
         hold_blas_buffers()
         template = self._workspace.prepare_template()

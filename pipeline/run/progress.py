@@ -151,19 +151,35 @@ class Progress:
     def __init__(self, console: Console, label: str, sequences: int) -> None:
         self._console, self._label, self._sequences = console, label, sequences
 
-    def show(self, over: int, failed: int, left: str, now: bool = False) -> None:
+    def show(
+        self, over: int, failed: int, left: str, now: bool = False, steps: tuple[int, int] = (0, 0)
+    ) -> None:
         """Replace the line.
 
         Args:
             over: sequences that have passed; failed: items.
             left: what is left, in words.
+            steps: see `progress_text`.
         """
-        self._console.tell(progress_text(self._label, over, self._sequences, failed, left), now)
+        self._console.tell(progress_text(self._label, over, self._sequences, failed, left, steps), now)
 
 
-def progress_text(label: str, over: int, sequences: int, failed: int, left: str) -> str:
-    """`ingest to project: 12 of 60 sequences, 1 failed, about 3:07 min left`."""
-    return f"{label}: {out_of(over, sequences, 'sequence')}" + (f", {failed} failed" if failed else "") + left
+def progress_text(
+    label: str, over: int, sequences: int, failed: int, left: str, steps: tuple[int, int] = (0, 0)
+) -> str:
+    """`ingest to project: 12 of 60 sequences, 115 of 480 steps, 1 failed, about 3:07 min left`.
+
+    Args:
+        steps: how many stages of single sequences are over, and how many there are: for a long while no sequence has
+            passed through all of them.  They are told where there are more than sequences.
+    """
+    done, total = steps
+    told = f", {out_of(done, total, 'step')}" if total > sequences else ""
+    return (
+        f"{label}: {out_of(over, sequences, 'sequence')}{told}"
+        + (f", {failed} failed" if failed else "")
+        + left
+    )
 
 
 def span(names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 Reads   ingest: the cleaned scan; landmarks: points and confidence; the template.
 Writes  pose (F, 4, 4) f8, canonical -> scan, rigid; landmark_ok (F, 68) bool, the points it trusts;
+        landmark_doubted (F, 68) bool, those that disagree with the others, by hand or found;
         quality/align_landmark_residual (F,) f4: mean distance of the trusted points of eyes, brows and nose
         to the template's, mm; quality/align_surface_residual (F,) f4: median distance of the
         template's upper face to the scan, mm; quality/neutral_cost (F,) f4: what the neutral is chosen by (calm.py);
@@ -45,7 +46,7 @@ from mimicme.pipeline.captures.units import nearest_axes, size_remark
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.geometry.spatial import Surface
-from mimicme.pipeline.landmarks import IBUG68, MANUAL, eye_distance
+from mimicme.pipeline.landmarks import MANUAL, eye_distance, labelled
 from mimicme.pipeline.stage import Stage, Task
 from mimicme.pipeline.template import TemplateKey
 from mimicme.stages.align.by_landmarks import check_fit, fit_landmarks, shown_landmarks
@@ -150,10 +151,12 @@ def compute(task: Task[AlignSettings], out: CheckpointWriter) -> None:
                 out.reject(row, error)
                 continue
             by_hand = landmarks.source(row) == MANUAL
+            doubted = np.isfinite(points).all(axis=1) & ~found.trusted
             writer.frame(
                 row,
                 found.pose,
                 found.trusted | by_hand,
+                doubted,
                 found.refined,
                 found.landmark_residual,
                 found.surface_residual,
@@ -162,7 +165,7 @@ def compute(task: Task[AlignSettings], out: CheckpointWriter) -> None:
                 calm.cost,
                 calm.sentence(int(landmarks.numbers[row])),
             )
-            _note(out, row, points, by_hand, found, settings)
+            _note(out, row, doubted, by_hand, found, settings)
             heads.append(found.pose)
             eyes.append(whole_eyes_apart(points))
         writer.close(turned_out(ingest.assumed, ingest.file_from_scan, heads, eyes))
@@ -200,15 +203,18 @@ def turned_out(assumed: Assumed, file_from_scan: Floats, heads: list[Floats], ey
 
 
 def _note(
-    out: CheckpointWriter, row: int, points: Floats, by_hand: Bools, found: Aligned, settings: AlignSettings
+    out: CheckpointWriter, row: int, doubted: Bools, by_hand: Bools, found: Aligned, settings: AlignSettings
 ) -> None:
-    wrong = np.isfinite(points).all(axis=1) & ~found.trusted
     for code, those, used in (
-        ("landmarks-doubted", np.flatnonzero(wrong & by_hand), "By hand, and so used and kept all the same."),
-        ("landmarks-distrusted", np.flatnonzero(wrong & ~by_hand), "Found, and so not used."),
+        (
+            "landmarks-doubted",
+            np.flatnonzero(doubted & by_hand),
+            "By hand, and so used and kept all the same.",
+        ),
+        ("landmarks-distrusted", np.flatnonzero(doubted & ~by_hand), "Found, and so not used."),
     ):
         if len(those):
-            names = ", ".join(IBUG68[k] for k in those[:6]) + (" ..." if len(those) > 6 else "")
+            names = ", ".join(labelled(k) for k in those[:6]) + (" ..." if len(those) > 6 else "")
             disagree = "1 landmark disagrees" if len(those) == 1 else f"{len(those)} landmarks disagree"
             out.note(row, code, f"{disagree} with the others: {names}. {used}")
     if settings.needs_surface(found.trusted) and not found.refined:
@@ -219,7 +225,7 @@ def _note(
 
 STAGE = Stage(
     name="align",
-    version=6,
+    version=7,
     settings=AlignSettings,
     needs=("ingest", "landmarks"),
     compute=compute,

@@ -1,6 +1,7 @@
 """What align leaves of a sequence: the names in its checkpoint, for writer and reader.
 
 pose         (F, 4, 4) f8 canonical -> scan, rigid    landmark_ok (F, 68) bool: the points that are trusted
+landmark_doubted (F, 68) bool: points that disagree with the others; those by hand are trusted all the same
 refined      (F,) bool: whether the surface made the pose better
 attrs        up, up_decision: where the head turned out to lie otherwise than ingest, without landmarks, assumed;
              size_decision: what is unusual about the size that found landmarks show
@@ -69,6 +70,14 @@ class AlignCheckpoint(Checkpoint):
         """(68,) which landmarks agree with the others."""
         return np.asarray(self["landmark_ok"][row], bool)
 
+    def doubted(self, row: int) -> Bools:
+        """(68,) which landmarks disagree with the others, those by hand among them, which are trusted all the same; of
+        a frame that was rejected because its landmarks fit no face, all; none where an older version did not say."""
+        status = self.statuses[row]
+        if not status.ok or "landmark_doubted" not in self:
+            return np.full(N_LANDMARKS, status.reason.startswith("landmark"))
+        return np.asarray(self["landmark_doubted"][row], bool)
+
     def neutral_cost(self, row: int) -> float:
         """mm; the lower, the more neutral, see calm.py."""
         return float(self["quality/neutral_cost"][row])
@@ -109,6 +118,7 @@ class AlignWriter:
         self._out = out
         self._pose = out.rows("pose", (4, 4), "f8", "mm")
         self._trusted = out.rows("landmark_ok", (N_LANDMARKS,), "?")
+        self._doubted = out.rows("landmark_doubted", (N_LANDMARKS,), "?")
         self._landmark_residual = out.figure("align_landmark_residual", "mm")
         self._surface_residual = out.figure("align_surface_residual", "mm")
         self._scale = out.figure("align_scale", "1")
@@ -122,6 +132,7 @@ class AlignWriter:
         row: int,
         pose: Floats,
         trusted: Bools,
+        doubted: Bools,
         refined: bool,
         landmark_residual_mm: float,
         surface_residual_mm: float,
@@ -132,6 +143,7 @@ class AlignWriter:
     ) -> None:
         """Write one frame; see the module; `stretch` (3,) of width, height and depth."""
         self._pose[row], self._trusted[row], self._refined[row] = pose, trusted, refined
+        self._doubted[row] = doubted
         self._landmark_residual[row] = landmark_residual_mm
         self._surface_residual[row] = surface_residual_mm
         self._scale[row] = scale

@@ -7,7 +7,8 @@ Reads   the landmark file of each frame that a person corrected (`pipeline.revie
 Writes  points (F, 68, 3) f4, scan frame, mm, NaN where absent; source (F, 68) u1, 0 none, 1 manual, 2
         detected; confidence (F, 68) f4 in [0, 1]: by hand 1 on the scan's surface, falling linearly to 0.5 at
         `max_distance_mm`; detected: see `finder.landmarks_on_scan`; absence (F, 68) u1, why a point is absent, in the
-        words of the attribute `absence`; head (F, 4, 4) f8, head -> scan, where a head was found; attributes
+        words of the attribute `absence`; refused (F, 68, 3) f4, scan frame, mm, where the file has a point that was not
+        used, of rejected frames too; head (F, 4, 4) f8, head -> scan, where a head was found; attributes
         detector; origin_tally, how many frames have points from files, how many found ones;
         quality/landmark_distance (F,) f4: median distance of given points to the scan, mm, NaN of pixels;
         quality/landmark_confidence (F,) f4: mean over the 51 inner points, absent ones as 0.
@@ -25,7 +26,8 @@ lies further than `max_distance_mm` from a scan that the others lie on, or its p
 `landmarks-jump`, a detected one leaves its neighbours for a frame, and does so when it is detected again;
 `landmarks-unsure`, the mean confidence is low, a scan without colours does not show brows, eyes or mouth, a hole
 takes the place of the mouth, or an eye looks shut and does not show where its lids meet;
-`landmarks-shifted`, a sequence's files lie on the scans of the frames before or after theirs;
+`landmarks-shifted`, a sequence's files lie on the scans of the frames before or after theirs, or one lies off its own
+scan as a whole;
 `landmarks-by-hand-only`; `landmarks-not-compared`, pixels that nothing was found for;
 `landmarks-axes`, which signs of x and y a file of 3D Slicer was read with.
 """
@@ -46,7 +48,7 @@ from mimicme.pipeline.stage import Stage, Task
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint, LandmarksWriter
 from mimicme.stages.landmarks.detection import Finder
-from mimicme.stages.landmarks.frame import Frame, read_frame
+from mimicme.stages.landmarks.frame import Frame, Refused, read_frame
 from mimicme.stages.landmarks.given import merge
 from mimicme.stages.landmarks.notes import notes
 from mimicme.stages.landmarks.settings import LandmarksSettings
@@ -66,10 +68,11 @@ def compute(task: Task[LandmarksSettings], out: CheckpointWriter) -> None:
         rows = out.continue_from(ingest)
         frames: dict[int, Frame] = {}
         off_scan: dict[int, FrameRejected] = {}
+        refused: Refused = {}
         near: Floats | None = None
         for row in rows:
             try:
-                frame = read_frame(task, out, ingest, row, finder, near, neighbours)
+                frame = read_frame(task, out, ingest, row, finder, near, neighbours, refused)
             except FrameRejected as error:
                 out.reject(row, error)
                 if error.reason == "landmarks-off-scan":
@@ -79,8 +82,11 @@ def compute(task: Task[LandmarksSettings], out: CheckpointWriter) -> None:
             near = frame.found.pose if frame.found.pose is not None else near
         jumping = _redetect_jumps(frames, ingest, finder, len(ingest.numbers))
     used = any((frame.found.source == DETECTED).any() for frame in frames.values())
-    _write(out, frames, jumping, finder.name if used else "", task.settings)
+    _write(out, frames, refused, jumping, finder.name if used else "", task.settings)
     shift = neighbours.shift()
+    for row, alike in sorted(neighbours.off_alike.items()):
+        if shift is None and row in frames and (frames[row].found.source == MANUAL).any():
+            out.note(row, "landmarks-shifted", alike.sentence())
     if shift is not None:
         for row, frame in sorted(frames.items()):
             if (frame.found.source == MANUAL).any():
@@ -150,6 +156,7 @@ def _only(found: Located, rows: NDArray[np.bool_]) -> Located:
 def _write(
     out: CheckpointWriter,
     frames: dict[int, Frame],
+    refused: Refused,
     jumping: dict[int, NDArray[np.bool_]],
     detector: str,
     settings: LandmarksSettings,
@@ -157,6 +164,9 @@ def _write(
     from mimicme.stages.landmarks.finder import ABSENCE, NOT_GIVEN, OFF_SCAN
 
     writer = LandmarksWriter(out, detector, ABSENCE, _origins(frames))
+    for row, points in sorted(refused.items()):
+        if np.isfinite(points).any():
+            writer.refused(row, points)
     for row, frame in sorted(frames.items()):
         found = frame.found
         worth = found.confidence.copy()

@@ -48,6 +48,10 @@ class Frame:
     axes: str = ""  # which signs of x and y the points of 3D Slicer were taken with
 
 
+Refused = dict[int, Floats]
+"""By row, points (68, 3) of a frame's file in the scan's frame, mm, that are not used, NaN elsewhere."""
+
+
 @dataclass
 class Given:
     """A file's points on the scan of their frame.
@@ -95,10 +99,11 @@ def _given_on_scan(
     limit_mm: float,
     marks: Floats,
     neighbours: NeighbourCheck,
+    refused: Refused,
 ) -> Given:
     """A file's points or pixels on the scan; marks: (68, 3) the template's landmarks.
 
-    Points in space are added to what compares them with other frames' scans.
+    Points in space are added to what compares them with other frames' scans, and those that are not used to `refused`.
 
     Raises:
         FrameRejected: see the module.
@@ -114,8 +119,10 @@ def _given_on_scan(
         in_file, axes = of_slicer(beside, scan_from_file, surface)
         in_scan = transform(scan_from_file, in_file)
         neighbours.add(row, in_scan, surface)
+        refused[row] = in_scan  # until they prove to be the scan's
         refuse_mirrored(in_file, scan_from_file, surface)
         distances = on_scan(in_scan, surface, limit_mm, in_file, scan_from_file)
+        refused[row] = np.where((distances > limit_mm)[:, None], in_scan, np.nan)
         return Given(*located(in_scan, distances, limit_mm), float(np.nanmedian(distances)), scan, axes=axes)
 
 
@@ -139,8 +146,9 @@ def read_frame(
     finder: Finder,
     near: Floats | None,
     neighbours: NeighbourCheck,
+    refused: Refused,
 ) -> Frame:
-    """Landmarks of one frame, by hand and detected.
+    """Landmarks of one frame, by hand and detected; what of its file is not used goes to `refused`.
 
     Raises:
         FrameRejected: see the module.
@@ -150,7 +158,7 @@ def read_frame(
     if beside is None:
         return Frame(merge(None, finder.detect(ingest, row, near)), [], np.nan)
     marks = task.load_template().landmarks()
-    given = _given_on_scan(ingest, row, beside, task.settings.max_distance_mm, marks, neighbours)
+    given = _given_on_scan(ingest, row, beside, task.settings.max_distance_mm, marks, neighbours, refused)
     exported = read_found(frame, out.sources)
     if exported is not None and given.pixels is None:
         found, confidence = exported
@@ -168,7 +176,11 @@ def read_frame(
         if error.reason == UPSIDE_DOWN:
             raise
         return given.frame("", error.what) if whole else given.frame(error.what)
-    not_compared = _compare(given, detected)
+    try:
+        not_compared = _compare(given, detected)
+    except FrameRejected:
+        refused[row] = given.manual.points
+        raise
     if whole:
         return given.frame(not_compared=not_compared)
     if detected is not None and contradicts(given.manual, detected):

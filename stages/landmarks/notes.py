@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import counted
-from mimicme.pipeline.landmarks import DETECTED, IBUG68, Located
+from mimicme.pipeline.landmarks import DETECTED, IBUG68, Located, labelled
 from mimicme.stages.landmarks.frame import Frame
 
 UNSURE = 0.25  # mean confidence below which a frame is worth a look
@@ -23,13 +23,14 @@ def notes(
         max_distance_mm: from a scan, beyond which a point was left out.
     """
     said = []
-    if frame.left_out:
+    left_out = [labelled(IBUG68.index(name)) for name in frame.left_out]
+    if left_out:
         said.append(
             (
                 "landmarks-left-out",
-                counted(len(frame.left_out), "landmark lies", "landmarks lie")
+                counted(len(left_out), "landmark lies", "landmarks lie")
                 + f" over {max_distance_mm:g} mm off the scan, or where its texture shows no one place of it, and "
-                f"{'was' if len(frame.left_out) == 1 else 'were'} left out: {_few(frame.left_out)}. {_in_place(frame)}",
+                f"{'was' if len(left_out) == 1 else 'were'} left out: {_few(left_out)}. {_in_place(frame)}",
             )
         )
     if frame.axes:
@@ -44,7 +45,7 @@ def notes(
             )
         )
     if jumping is not None:
-        names = [IBUG68[k] for k in np.flatnonzero(jumping)]
+        names = [labelled(k) for k in np.flatnonzero(jumping)]
         said.append(
             (
                 "landmarks-jump",

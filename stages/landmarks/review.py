@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,13 +17,23 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mimicme.pipeline.arrays import Bools
 from mimicme.pipeline.captures.units import face_axes
+from mimicme.pipeline.drawing.palette import CROSSED
 from mimicme.pipeline.drawing.pictures import attempt, card
-from mimicme.pipeline.drawing.render import Picture, contact_sheet, draw_points, look_at, render, save_picture
+from mimicme.pipeline.drawing.render import (
+    Picture,
+    contact_sheet,
+    draw_crosses,
+    draw_points,
+    look_at,
+    render,
+    save_picture,
+)
 from mimicme.pipeline.errors import UsageError, out_of
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.items import Item, Sequence
-from mimicme.pipeline.landmarks import INNER, MANUAL, Landmarks
+from mimicme.pipeline.landmarks import INNER, MANUAL, N_LANDMARKS, Landmarks, labelled
 from mimicme.pipeline.landmarks.files import write_landmarks
 from mimicme.pipeline.scan import load_colored
 from mimicme.pipeline.whole_file import write_whole
@@ -39,7 +49,32 @@ PER_SUBJECT = 3
 BY_HAND, UNSURE, SURE = (30, 90, 220), (225, 40, 40), (30, 160, 60)
 SURE_FROM = 0.6
 # short lines: a sheet may be as narrow as one frame
-LEGEND = "blue: by hand\nred: found, unsure\ngreen: found, sure"
+LEGEND = (
+    "blue: by hand\nred: found, unsure\ngreen: found, sure\n"
+    "yellow cross: disagrees with the\nothers, or not used where the file\nhas it; numbers as in landmarks.csv"
+)
+
+
+FEW = 12
+"""Crosses that have their numbers beside them."""
+
+
+class Fitted(NamedTuple):
+    """What came of a frame's landmarks when all were fitted together.
+
+    Attributes:
+        doubted: (68,) True where a point disagrees with the others.
+        ok: whether the frame passed; message: what was said of it.
+    """
+
+    doubted: Bools
+    ok: bool = True
+    message: str = ""
+
+
+UNFITTED = Fitted(np.zeros(N_LANDMARKS, bool))
+Fits = Callable[[Item], Mapping[int, Fitted]]
+"""Says what came of a sequence's landmarks, by number of the frame; of none before they were fitted."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +84,7 @@ class Entry:
     Attributes:
         confidence: mean over the inner 51 points, absent ones as 0; -1 for a rejected frame.
         absent: inner points that are absent.
+        crossed: numbers of the points that disagree with the others, or that a file has and were not used.
     """
 
     sequence: Sequence
@@ -56,6 +92,7 @@ class Entry:
     confidence: float
     absent: int
     message: str
+    crossed: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -71,40 +108,51 @@ class Reviewed(NamedTuple):
 
 
 def review(
-    workspace: Workspace, output: Path, only: tuple[str, ...] = (), per_subject: int = PER_SUBJECT
+    workspace: Workspace,
+    output: Path,
+    only: tuple[str, ...] = (),
+    per_subject: int = PER_SUBJECT,
+    fits: Fits = lambda item: {},
 ) -> Reviewed:
     """Write the contact sheets and the table of every frame.
 
     Args:
         only: `SUBJECT/SEQUENCE` globs; empty: everything.
         per_subject: frames of a subject on the sheets, at least 1: see `worst_of_each`.
+        fits: which points disagree with the others; without, those alone are crossed that were not used.
 
     Raises:
         UsageError: no landmarks have been made yet, or `only` matches none.
     """
-    entries = sorted(_entries(workspace, only), key=lambda e: (e.confidence, e.name))
+    entries = sorted(_entries(workspace, only, fits), key=worst_first)
     if not entries:
         raise _nothing_made(workspace, only)
     output.mkdir(parents=True, exist_ok=True)
     table = io.StringIO()
     lines = csv.writer(table, lineterminator="\n")
-    lines.writerow(["subject", "sequence", "frame", "confidence", "absent", "message"])
+    lines.writerow(["subject", "sequence", "frame", "confidence", "absent", "crossed", "message"])
     for e in entries:
         item, number = e.sequence.item, e.sequence.frames[e.row].number
         sure = "" if e.confidence < 0 else f"{e.confidence:.3f}"
-        lines.writerow([item.subject, item.sequence, number, sure, e.absent, e.message])
+        crossed = "; ".join(labelled(k) for k in e.crossed)
+        lines.writerow([item.subject, item.sequence, number, sure, e.absent, crossed, e.message])
     paths = [output / "landmarks.csv"]
     write_whole(paths[0], table.getvalue())
     shown = worst_of_each(entries, set(workspace.catalogue().neutral.values()), per_subject)
     title = f"{out_of(len(shown), len(entries), 'frame')}, worst first\n{LEGEND}"
     for k in range(0, len(shown), PER_SHEET):
         part = shown[k : k + PER_SHEET]
-        pictures = [attempt(e.name, lambda e=e: draw(workspace, e), SIZE) for e in part]  # type: ignore[misc]
-        words = [f"{e.name}\n{_state(e)}" for e in part]
+        pictures = [attempt(e.name, lambda e=e: draw(workspace, e, fits), SIZE) for e in part]  # type: ignore[misc]
+        words = [f"{e.name}\n{state(e)}" for e in part]
         sheet = contact_sheet(pictures, words, COLUMNS, title=title)
         paths.append(output / f"landmarks-{k // PER_SHEET + 1:02d}.png")
         save_picture(paths[-1], sheet)
     return Reviewed(paths, len(shown), len(entries))
+
+
+def worst_first(entry: Entry) -> tuple[bool, int, float, str]:
+    """Rejected frames, then those with the most points crossed, then those of the least confidence."""
+    return entry.confidence >= 0, -len(entry.crossed), entry.confidence, entry.name
 
 
 def worst_of_each(entries: list[Entry], neutrals: Container[Item], count: int) -> list[Entry]:
@@ -122,10 +170,11 @@ def worst_of_each(entries: list[Entry], neutrals: Container[Item], count: int) -
     return [e for e in entries if id(e) in chosen]
 
 
-def _state(entry: Entry) -> str:
+def state(entry: Entry) -> str:
+    crossed = f", {len(entry.crossed)} crossed" if entry.crossed else ""
     if entry.confidence < 0:
-        return "rejected"
-    return f"confidence {entry.confidence:.2f}, {entry.absent} absent"
+        return f"rejected{crossed}"
+    return f"confidence {entry.confidence:.2f}, {entry.absent} absent{crossed}"
 
 
 def _chosen(workspace: Workspace, only: tuple[str, ...]) -> Iterator[Sequence]:
@@ -138,8 +187,9 @@ def _chosen(workspace: Workspace, only: tuple[str, ...]) -> Iterator[Sequence]:
             yield sequence
 
 
-def _entries(workspace: Workspace, only: tuple[str, ...]) -> Iterator[Entry]:
+def _entries(workspace: Workspace, only: tuple[str, ...], fits: Fits) -> Iterator[Entry]:
     for sequence in _chosen(workspace, only):
+        fitted = fits(sequence.item)
         with workspace.read(LandmarksCheckpoint, sequence.item) as found:
             rows = {frame.number: row for row, frame in enumerate(sequence.frames)}
             for k, (number, status) in enumerate(zip(found.numbers.tolist(), found.statuses, strict=True)):
@@ -147,11 +197,16 @@ def _entries(workspace: Workspace, only: tuple[str, ...]) -> Iterator[Entry]:
                     continue
                 worth = found.confidence(k)[INNER]
                 absent = int((found.source(k)[INNER] == 0).sum())
-                sure = float(worth.mean()) if status.ok else -1.0
-                yield Entry(sequence, rows[number], sure, absent, status.message)
+                fit = fitted.get(number, UNFITTED)
+                crossed, _ = found.crossed(k, fit.doubted)
+                sure = float(worth.mean()) if status.ok and fit.ok else -1.0
+                # what comes later repeats what was said before
+                yield Entry(
+                    sequence, rows[number], sure, absent, fit.message or status.message, tuple(crossed)
+                )
 
 
-def draw(workspace: Workspace, entry: Entry) -> Picture:
+def draw(workspace: Workspace, entry: Entry, fits: Fits = lambda item: {}) -> Picture:
     """One frame from the front of its face with its points; a rejected one as it lies."""
     number = entry.sequence.frames[entry.row].number
     with (
@@ -164,6 +219,8 @@ def draw(workspace: Workspace, entry: Entry) -> Picture:
         scan, image, _ = load_colored(ingest, row)
         points = found.points(row)
         source, worth = found.source(row), found.confidence(row)
+        fitted = fits(entry.sequence.item).get(number, UNFITTED)
+        numbers, crossed = found.crossed(row, fitted.doubted)
     axes, _ = face_axes(points)
     turn = np.eye(3) if axes is None else axes
     local = points @ turn.T
@@ -171,7 +228,11 @@ def draw(workspace: Workspace, entry: Entry) -> Picture:
     turned = scan.with_vertices(scan.vertices @ turn.T)
     camera = look_at(local[there] if there.any() else turned.vertices, 0, 0, SIZE, margin=0.16)
     picture = render(turned, camera, image=image, samples=2)
-    return draw_points(picture, camera.project(local), _colors(source, worth), 2.5)
+    picture = draw_points(picture, camera.project(local), _colors(source, worth), 2.5)
+    places = camera.project(crossed @ turn.T)
+    # of a whole file every number would hide the others
+    words = [str(k) for k in numbers] if len(numbers) <= FEW else None
+    return draw_crosses(picture, places, CROSSED, 4.0, words)
 
 
 def _colors(source: NDArray[np.uint8], worth: NDArray[np.float32]) -> list[tuple[int, int, int]]:

@@ -6,7 +6,8 @@ Reads   ingest (scans, images), landmarks (68 points), align (rigid start, trust
 Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 canonical -> scan, stabilised on the skull;
         skin_seen (F, V) u1, where the scan shows the person's own surface and not hair or clothes, see skin.py;
         neutral (V, 3) f4, the most neutral registered frame of a sequence that others take theirs from; of detected
-        landmarks, detector_offset (68, 3) f4 mm; of who wears what looks like skin, worn (k,) i4: see
+        landmarks, detector_offset (68, 3) f4 mm; where they are partly by hand, the attribute stretching_decision
+        (mixed_landmarks.py); of who wears what looks like skin, worn (k,) i4: see
         `person.Person`; quality/*.
 Fails   per frame: register-no-overlap, register-half, register-misfit, register-landmarks, register-folded.
 
@@ -132,12 +133,18 @@ def _write(
     personal: bool,
 ) -> None:
     """Write the registered frames of a whole sequence, by row, and the neutral if it was found here."""
+    from mimicme.stages.register.mixed_landmarks import STRETCHING_DECISION, stretching_decision
+
     writer = RegisteredWriter(out, vertex_count)
     writer.begin_figures()
     for row, result in sorted(found.items()):
         writer.frame(row, result.vertices, result.pose, result.skin)
         first = result.number == tracker.neutral_number
         writer.measured(row, result.quality, first)
+        # an open mouth has a stiffness of its own, and is odd
+        mixed = stretching_decision(result.quality.landmarks_found)
+        if first and not personal and mixed and not tracker.neutral_oddity:
+            out.attrs[STRETCHING_DECISION] = mixed
         if first and tracker.neutral_oddity:
             out.note(
                 row,

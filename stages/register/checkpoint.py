@@ -8,7 +8,7 @@
     detector_offset (68, 3) f4 mm, what was taken off detected landmarks (`person.Person`)
     quality/*       (F,) f4: `quality.Quality`
     attrs           personal_template: whether the sequence was given its neutral; neutral_decision: in whose place it
-                    was tried as the subject's
+                    was tried as the subject's; stretching_decision (mixed_landmarks.py)
 
 A part of a long sequence (parts.py) has vertices, pose and quality alone, and
     checks/*        (F,) f8: `quality.LandmarkChecks`

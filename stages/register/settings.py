@@ -40,7 +40,7 @@ class RegisterSettings:
             and how wide it is. There it does not count as stretching by how much a face is longer, wider or deeper
             than the template all over. So a few points by hand more or less may change how a face is fitted: at half
             of them it jumps to `membrane_neutral`, which may cost more than those points gain, unless they hold the
-            jaw.
+            jaw. A run says of which neutrals that is so, and on which side they are.
         landmark_weight_mm2: weight of a landmark of full confidence, as the area of surface that counts as much.
         detected_share: what is left of `landmark_weight_mm2` for a detected landmark while the neutral is fitted. A
             detector's errors are correlated between neighbours: many points are not many observations. Lids, nose

@@ -285,4 +285,5 @@ def test_what_will_be_made_is_said_before_the_first_frame(
     words = "synth", str(tmp_path / "made"), "--subjects=2", "--sequences=neutral,surprise", "--frames=3"
     done = CliRunner().invoke(main, words)
     assert "Making 8 frames of 2 people in " in done.output
+    assert "0/8 frames, first the template is made ready ..." in done.output
     assert "stopped here" in done.output.partition("Making 8 frames")[2]

@@ -23,6 +23,7 @@ from mimicme.pipeline.template import Template, save_prepared
 from mimicme.stages import align as stage
 from mimicme.stages.align import align, on_surface
 from mimicme.stages.align.by_landmarks import DOUBTFUL_COST, fit_landmarks
+from mimicme.stages.align.checkpoint import AlignCheckpoint
 from mimicme.stages.align.on_surface import upper_face
 from mimicme.stages.align.settings import AlignSettings
 from mimicme.stages.ingest.checkpoint import Assumed
@@ -359,7 +360,28 @@ def test_a_point_by_hand_is_doubted_and_used_all_the_same(tmp_path):
         with Checkpoint(tmp_path / code / "align.h5") as found:
             assert [s.note for s in found.statuses] == ["", code]
             assert found["landmark_ok"][1].sum() == (68 if source == 1 else 67)
+            assert "nose_3 (30)" in found.statuses[1].message
             np.testing.assert_allclose(found["pose"][1], np.eye(4), atol=1e-3)
+        with AlignCheckpoint(tmp_path / code / "align.h5") as align:
+            assert [np.flatnonzero(align.doubted(row)).tolist() for row in (0, 1)] == [[], [30]]
+
+
+def test_of_landmarks_that_fit_no_face_all_are_doubted(tmp_path):
+    points = template().landmarks()[None].repeat(2, axis=0)
+    points[1] = np.random.default_rng(3).permutation(points[1])
+    task = a_task(tmp_path, points, AlignSettings(refine=False))
+    with writing(tmp_path / "align.h5", stage="align", item="S", made_by={}) as out:
+        stage.compute(task, out)
+    with AlignCheckpoint(tmp_path / "align.h5") as align:
+        assert [s.reason for s in align.statuses] == ["", "landmarks-misfit"]
+        assert align.doubted(1).all() and not align.doubted(0).any()
+
+
+def test_where_an_older_version_did_not_say_nothing_is_doubted(tmp_path):
+    with writing(tmp_path / "align.h5", stage="align", item="S", made_by={}) as out:
+        out.frames([0])
+    with AlignCheckpoint(tmp_path / "align.h5") as align:
+        assert not align.doubted(0).any()
 
 
 def test_one_frames_numbers_reject_that_frame_alone(tmp_path, monkeypatch):

@@ -130,6 +130,12 @@ def test_meshes_of_other_formats_are_reported(tmp_path):
         search(touch(tmp_path / "off", "S1/a/0.off"))
 
 
+def test_a_scanners_own_files_beside_their_exports_are_not_spoken_of(tmp_path):
+    result = search(touch(tmp_path, "S1/a/0.obj", "S1/a/0.tsb", "S1/a/1.obj", "S1/a/1.TSB", "S1/a/2.tsb"))
+    (said,) = [m for m in result.messages if "not read" in m]
+    assert said.startswith("1 file ends in .tsb, which is not read, for example 'S1/a/2.tsb'")
+
+
 def test_the_scans_of_bu3dfe_are_told_from_the_uncut_ones_beside_them(tmp_path):
     for code in ("AN01WH", "NE00WH"):
         files = (f"F0001_{code}_{end}" for end in ("F3D.wrl", "RAW.wrl", "F3D.bnd", "RAW.pse", "F2D.bmp"))

@@ -14,6 +14,7 @@ from mimicme.pipeline.drawing.render import (
     Camera,
     color_map,
     contact_sheet,
+    draw_crosses,
     draw_legend,
     draw_points,
     encode_picture,
@@ -179,6 +180,17 @@ def test_points_are_drawn_where_they_are_and_nan_nowhere() -> None:
     rows, columns = np.nonzero((out != 255).any(axis=-1))
     assert rows.min() >= 10 and columns.max() < 30
     assert (blank == 255).all()  # the input is left alone
+
+
+def test_crosses_are_drawn_where_they_are_and_nan_nowhere() -> None:
+    grey = np.full((40, 60, 3), 120, np.uint8)
+    out = draw_crosses(grey, [[20, 20], [np.nan, 3], [500, 500]], (240, 228, 66), 4.0, ["7", "8", "9"])
+    for x, y in ((20, 20), (17, 17), (23, 17), (17, 23), (23, 23)):
+        assert tuple(out[y, x]) == (240, 228, 66)
+    assert tuple(out[20, 16]) == tuple(out[16, 20]) == (120, 120, 120)  # a cross, and no dot
+    rows, columns = np.nonzero((out != 120).any(axis=-1))
+    assert rows.min() >= 12 and rows.max() <= 28 and columns.min() >= 12 and columns.max() < 45
+    assert (grey == 120).all()
 
 
 def test_legend_and_contact_sheet_have_the_size_they_should() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from fake_runs import GOOD, go
 
+from mimicme.pipeline.run.account import _wrong
+from mimicme.pipeline.run.run_types import StageResult
+
 
 def test_rejected_frames_are_told_once_and_notes_too(make, fake):
     workspace = make(GOOD | {"S2/angry": ["dd", "reject", "note"]})
@@ -20,6 +23,17 @@ def test_rejected_frames_are_told_once_and_notes_too(make, fake):
     frames = sum(map(len, (GOOD | {"S2/angry": [1, 2, 3]}).values()))
     assert f"\n  {frames} frames read, 4 thrown away\n" in result.err
     assert go(workspace, fake).code == 1  # also when nothing had to be done
+
+
+def test_a_frame_that_a_person_called_bad_is_no_trouble_and_others_are() -> None:
+    first = StageResult("fit", frames_rejected=3, newly_rejected=3, called_bad=2)
+    assert _wrong(first, False, 0, 0, 0) == ["1 frame rejected by fit"]
+    first.frames_rejected = first.newly_rejected = 2
+    assert _wrong(first, False, 0, 0, 0) == []
+    later = StageResult("paint", frames_rejected=2)
+    assert _wrong(later, False, 2, 0, 0) == []
+    later.frames_rejected = 3
+    assert _wrong(later, False, 2, 0, 0) == ["1 frame rejected by the stages before"]
 
 
 def test_a_rejected_frame_is_trouble_for_every_command_that_passes_it_on(make, fake):

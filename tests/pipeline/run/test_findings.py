@@ -9,7 +9,7 @@ import pytest
 
 from mimicme.pipeline.checkpoint import FrameStatus
 from mimicme.pipeline.items import Item
-from mimicme.pipeline.run.findings import by_kind, new_findings, print_findings, sum_tallies
+from mimicme.pipeline.run.findings import by_kind, is_called_bad, new_findings, print_findings, sum_tallies
 from mimicme.pipeline.run.progress import Console
 
 
@@ -25,6 +25,14 @@ from mimicme.pipeline.run.progress import Console
 )
 def test_tallies_add_up(tallies: list[str], told: str) -> None:
     assert sum_tallies(tallies) == told
+
+
+def test_what_a_person_called_bad_is_told_from_what_a_stage_rejects() -> None:
+    assert is_called_bad(
+        "S1/smile frame 4: align rejected it (review): a person who looked called this frame bad"
+    )
+    assert not is_called_bad("S1/smile frame 4: align rejected it (no-face): it says rejected it (review)")
+    assert not is_called_bad("S1/smile failed: review")
 
 
 def test_a_stage_tells_its_own_notes_alone() -> None:

@@ -271,6 +271,17 @@ def test_elsewhere_than_on_a_terminal_a_line_is_said_now_and_then() -> None:
     assert out.getvalue() == "read to fit: 2 of 9 sequences, 1 failed, about 2.0 s left\n"
 
 
+def test_before_a_sequence_has_passed_all_stages_their_steps_tell_how_far_it_is() -> None:
+    out = io.StringIO()
+    progress = Progress(Console(out, every_s=-1.0), "read to fit", 9)
+    progress.show(0, 0, "", steps=(5, 27))
+    progress.show(4, 0, "", steps=(4, 9))  # one stage: these are the sequences
+    assert out.getvalue().splitlines() == [
+        "read to fit: 0 of 9 sequences, 5 of 27 steps",
+        "read to fit: 4 of 9 sequences",
+    ]
+
+
 def test_a_run_that_goes_on_is_followed_to_its_end(make: Any, fake: Any) -> None:
     workspace = make()
     (workspace.root.parent / "misbehave.json").write_text(json.dumps({}))

@@ -21,6 +21,7 @@ from mimicme.pipeline.template import Template, save_prepared
 from mimicme.stages import landmarks as stage
 from mimicme.stages.ingest.checkpoint import Assumed, IngestCheckpoint
 from mimicme.stages.landmarks import detection, frame
+from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
 from mimicme.stages.landmarks.given import located, merge, on_scan
 from mimicme.stages.landmarks.settings import LandmarksSettings
 from mimicme.stages.landmarks.texture_points import on_texture
@@ -118,6 +119,15 @@ def test_files_of_the_frames_before_are_noted(tmp_path, monkeypatch):
         assert "give each file the name of the scan before it" in found.statuses[1].message
 
 
+def test_of_two_frames_the_scan_of_one_tells_that_its_file_is_the_other_s(tmp_path):
+    save(tmp_path / "0000.ljson", POINTS)
+    save(tmp_path / "0001.ljson", POINTS + [0, 0, 1.9])
+    with Checkpoint(run(tmp_path, 2, file_from_scan=np.eye(4))) as found:
+        assert [s.note for s in found.statuses] == ["", "landmarks-shifted"]
+        assert "once all its points are moved by 1.9 mm as a whole" in found.statuses[1].message
+        np.testing.assert_allclose(found["points"][1], POINTS + [0, 0, 1.9], atol=1e-4)
+
+
 def test_a_file_of_the_frame_before_that_lies_too_far_off_is_rejected_with_the_shift(tmp_path, monkeypatch):
     """Where the head moves fast the file is refused: the advice is to rename it too, not to raise the bound."""
     at = [0.0, 2.0, 4.0, 6.0, 11.0, 13.0, 13.0]
@@ -167,6 +177,8 @@ def test_another_unit_another_scheme_another_frame_are_rejected(tmp_path):
     with Checkpoint(run(tmp_path, 5, file_from_scan=np.eye(4))) as found:
         reasons = [status.reason for status in found.statuses]
         assert reasons == ["landmarks-off-scan", "landmark-scheme", "landmarks-off-scan", "landmark-file", ""]
+        np.testing.assert_allclose(found["refused"][2], POINTS + [0, 0, 300], atol=1e-4)
+        assert np.isnan(found["refused"][4]).all() and np.isnan(found["points"][2]).all()
         assert "multiplied by 1000" in found.statuses[0].message
         assert "0001.json" in found.statuses[1].message
 
@@ -184,14 +196,17 @@ def test_a_few_points_off_the_scan_are_left_out_and_named(tmp_path):
     points[[4, 30]] += [0, 0, 60]
     points[50] += [0, 0, 8]
     save(tmp_path / "0000.ljson", points)
-    with Checkpoint(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
+    with LandmarksCheckpoint(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
         status = found.statuses[0]
         assert status.ok
         assert status.note == "landmarks-left-out"
-        assert "jaw_04" in status.message
-        assert "nose_3" in status.message
+        assert "jaw_04 (4)" in status.message
+        assert "nose_3 (30)" in status.message
         assert "None was found in their place: they are absent." in status.message
         assert np.flatnonzero(found["source"][0] == 0).tolist() == [4, 30]
+        numbers, places = found.crossed(0, np.arange(68) == 50)
+        assert numbers == [4, 30, 50]
+        np.testing.assert_allclose(places, points[numbers], atol=1e-4)
         assert np.isnan(found["points"][0][[4, 30]]).all()
         assert found["confidence"][0][4] == 0
         assert 0.6 < found["confidence"][0][50] < 0.9

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mimicme.pipeline.items import FrameSource, Item, Sequence
-from mimicme.stages.landmarks.review import LEGEND, Entry, worst_of_each
+from mimicme.stages.landmarks.review import LEGEND, Entry, state, worst_first, worst_of_each
 
 NEUTRALS = {Item("A", "neutral"), Item("B", "calm")}
 
@@ -50,4 +51,13 @@ def test_the_neutral_is_always_shown(count: int, shown: list[str]) -> None:
 
 
 def test_the_sheet_explains_its_colours() -> None:
-    assert LEGEND.splitlines() == ["blue: by hand", "red: found, unsure", "green: found, sure"]
+    assert LEGEND.splitlines()[:3] == ["blue: by hand", "red: found, unsure", "green: found, sure"]
+    assert "yellow cross: disagrees with" in LEGEND
+
+
+def test_frames_with_crosses_come_after_rejected_ones_and_before_unsure_ones() -> None:
+    crossed = replace(entry("A/smile", 5, 0.97), crossed=(36, 50))
+    worse = replace(entry("A/smile", 6, 0.98), crossed=(36, 50, 51))
+    ordered = sorted([*ENTRIES, crossed, worse], key=worst_first)
+    assert [e.name for e in ordered[:4]] == ["A/smile 0", "A/smile 6", "A/smile 5", "A/smile 1"]
+    assert state(worse) == "confidence 0.98, 0 absent, 3 crossed"

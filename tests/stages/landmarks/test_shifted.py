@@ -6,7 +6,7 @@ import pytest
 from mimicme.pipeline.geometry import spatial
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.stages.landmarks.given import on_scan
-from mimicme.stages.landmarks.shifted import NeighbourCheck
+from mimicme.stages.landmarks.shifted import NeighbourCheck, off_alike
 
 SIDE = 41
 X, Y = (a.ravel() for a in np.meshgrid(np.linspace(-100, 100, SIDE), np.linspace(-100, 100, SIDE)))
@@ -91,6 +91,33 @@ def test_points_that_are_absent_or_past_the_borders_do_not_count():
         points[:5, 0] += 500
         check.add(row, points, surface)
     assert check.shift() is None
+
+
+TURN = np.array([[np.cos(0.03), -np.sin(0.03), 0], [np.sin(0.03), np.cos(0.03), 0], [0, 0, 1]])
+
+
+@pytest.mark.parametrize("moved", [lambda p: p + [0, 0, 1.8], lambda p: p @ TURN.T + [1.0, 0, 1.5]])
+def test_a_file_off_its_own_scan_as_a_whole_is_told_of_a_single_frame(moved):
+    ((points, surface),) = sequence(0.0, frames=1, noise_mm=0.4)
+    found = off_alike(moved(points), surface)
+    assert found is not None
+    assert found.off_mm > 1.2 and found.left_mm < 0.45 and 1.2 < found.moved_mm < 4.0
+    assert f"{found.off_mm:.1f} mm off its scan" in found.sentence()
+    check = NeighbourCheck()
+    check.add(0, moved(points), surface)
+    assert check.off_alike == {0: found} and check.shift() is None
+
+
+@pytest.mark.parametrize("noise_mm", [0.3, 1.0, 3.0])
+def test_points_that_are_imprecise_are_not_said_to_be_off_as_a_whole(noise_mm):
+    told = [off_alike(*sequence(0.0, frames=1, noise_mm=noise_mm, seed=seed)[0]) for seed in range(10)]
+    assert told == [None] * 10
+
+
+def test_a_few_points_do_not_tell_a_motion():
+    ((points, surface),) = sequence(0.0, frames=1)
+    points[19:] = np.nan
+    assert off_alike(points + [0, 0, 1.8], surface) is None
 
 
 def test_the_rim_of_a_scan_is_looked_for_once(monkeypatch):
