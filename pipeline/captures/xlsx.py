@@ -68,7 +68,8 @@ def read_rows(
             as_written = load_workbook(io.BytesIO(data), data_only=False, **options)
             values = load_workbook(io.BytesIO(data), data_only=True, **options)
             sheets = {sheet.title: _cells(values[sheet.title], sheet) for sheet in as_written.worksheets}
-            struck = {sheet.title: _struck_through(sheet) for sheet in as_written.worksheets}
+            crossed = as_written.worksheets if _has_strikes(data) else []
+            struck = {sheet.title: _struck_through(sheet) for sheet in crossed}
     except _TooLarge as error:
         raise InputError(f"the {what} is too large", where=name, seen=error, expected=_LARGEST) from error
     except Exception as error:  # the parsers of a strange file raise whatever they like
@@ -80,7 +81,7 @@ def read_rows(
         ) from error
     sheets = {title: rows for title, rows in sheets.items() if rows}
     title = _the_one(sheets, name, what, is_head)
-    if struck[title]:
+    if struck.get(title):
         raise InputError(
             f"rows of the {what} are struck through, which says no word of what is meant",
             where=name,
@@ -167,6 +168,12 @@ def _cells(values: Any, as_written: Any) -> list[Row]:
     if computed:
         rows = [(number, cells) for number, cells in rows if set(cells) - {"", UNCOMPUTED}]
     return rows
+
+
+def _has_strikes(data: bytes) -> bool:
+    """Whether anything in a workbook is struck through: to look at each cell's font takes long."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return any(b"strike" in archive.read(member) for member in archive.infolist())
 
 
 def _struck_through(sheet: Any) -> list[int]:
