@@ -6,7 +6,7 @@ should know on which side it is.
 
 from __future__ import annotations
 
-from mimicme.stages.register.track import MOSTLY_FOUND
+from mimicme.stages.register.neutral_fit import MOSTLY_FOUND
 
 STRETCHING_DECISION = "stretching_decision"
 NEAR_HALF = 0.25
