@@ -236,13 +236,14 @@ class FaceFinder:
         sides = VIEWS if head.view.seen.mean() >= ENOUGH_SEEN else VIEWS + ASIDE
         between = ACROSS if known and sides == VIEWS else sides
         settled, rounds, close = False, 0, TRACKED_DEG if known else SETTLED_DEG
+        marks = ibug_from_mediapipe(head.view.points)
         while True:
             last = settled or rounds == MOST_ROUNDS
             around = [(0.0, 0.0), *(sides if last else between)]
             as_drawn = head.still and pose is head.pose and abs(np.log(wide / FACE_MM)) < SETTLED_SHARE
             there = [head.view] if as_drawn and not last else []
             front, *beside = there + [
-                detect_points(scene, head_camera(pose, yaw, pitch, wide), self.networks, creases=last)
+                detect_points(scene, head_camera(pose, yaw, pitch, wide), self.networks, last, marks=marks)
                 for yaw, pitch in around[len(there) :]
             ]
             views = [front, *(v for v in beside if v.presence >= LEAST_PRESENCE and v.seen.any())]
@@ -256,7 +257,7 @@ class FaceFinder:
             turned, wider = angle_deg(pose, consensus.pose), wanted / wide
             settled = rounds >= (1 if known else 2)
             settled &= turned < close and abs(np.log(wider)) < SETTLED_SHARE
-            pose, wide = consensus.pose, wanted
+            pose, wide, marks = consensus.pose, wanted, ibug_from_mediapipe(consensus.points)
 
 
 def on_scan_itself(located: Located, scene: Scene) -> Located:

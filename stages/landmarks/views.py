@@ -52,6 +52,9 @@ COLOURED_IN_MM = 6.0
 # lips and nose.  In 6 depth recordings of 3 people of `synth` points were 2.8 mm off as bright as their surroundings,
 # 2.2 so, and 2.4 with 0.7.
 RUN_MM, IN_SHADE = 1.3, 0.85
+# The same of holes in cheeks, forehead and chin, and how far from eyes and mouth they lie.  A hole of 15 mm in a cheek
+# takes nose and lips 2 mm along; one in place of an eye or a mouth shows where that is.
+SKIN_FILLED_MM, APART_MM = 14.0, 8.0
 # from a picture and where it is taken from to the picture painted
 Paint = Callable[[NDArray[np.float32], Camera], NDArray[np.float32]]
 MAX_OFF_MM = 15.0  # a surface further from the face's depth is not the face
@@ -111,16 +114,18 @@ class Scene:
         return self._depths(self._seen(camera), camera)
 
     def pictures(
-        self, camera: Camera, creases: bool = True, paint: Paint | None = None
+        self, camera: Camera, creases: bool = True, paint: Paint | None = None, marks: Floats | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """`picture`, and the same view with dark creases, for `MOUTH_ENDS`.
 
         Args:
             creases: whether the second one is wanted.
             paint: lays colours over what is seen, before creases are darkened.
+            marks: (68, 3) mm about where the face's landmarks are: then wide holes apart from eyes and mouth are
+                painted over, too.
         """
         seen = self._seen(camera)
-        holes = self._holes(seen, camera)
+        holes = self._holes(seen, camera, marks)
         plain = self._plain(seen, camera)
         if paint is not None:
             plain = paint(plain, camera)
@@ -131,11 +136,16 @@ class Scene:
             plain = _picture_of(seen, self._lit(seen, camera, ambient=0.5, head=0.3, key=0.2), camera)
         return finished, _inpainted(holes, plain * self._darkness(seen, camera)[..., None])
 
-    def _holes(self, seen: Fronts, camera: Camera) -> Bools | None:
-        """(height, width) what is painted over in a picture, if anything."""
+    def _holes(self, seen: Fronts, camera: Camera, marks: Floats | None = None) -> Bools | None:
+        """(height, width) what is painted over in a picture, if anything; marks: see `pictures`."""
         if not self.textured:  # on bare scans holes help more than they harm: they show where the eyes are
             return None
-        return _narrow_holes(~seen.front.reshape(camera.size), FILLED_MM * camera.pixels_per_mm)
+        empty, per_mm = ~seen.front.reshape(camera.size), camera.pixels_per_mm
+        if marks is None:
+            return _narrow_holes(empty, FILLED_MM * per_mm)
+        return _narrow_holes(
+            empty, FILLED_MM * per_mm, SKIN_FILLED_MM * per_mm, _eyes_and_mouth(camera, marks)
+        )
 
     def _seen(self, camera: Camera) -> Fronts:
         height, width = camera.size
@@ -274,7 +284,23 @@ def _coloured_in(
     return out
 
 
-def _narrow_holes(empty: Bools, radius_px: float) -> Bools | None:
+def _eyes_and_mouth(camera: Camera, marks: Floats) -> Bools:
+    """(height, width) what lies within `APART_MM` of eyes and mouth of landmarks (68, 3) mm; all of it where they are
+    not known."""
+    cv2 = opencv()
+    out = np.zeros(camera.size, np.uint8)
+    for group in ("left_eye", "right_eye", "mouth"):
+        part = camera.project(marks[GROUPS[group]])
+        if not np.isfinite(part).all():
+            return np.ones(camera.size, bool)
+        cv2.fillConvexPoly(out, cv2.convexHull(np.rint(part).astype(np.int32)), 1)
+    size = 2 * round(APART_MM * camera.pixels_per_mm) + 1
+    return np.asarray(cv2.dilate(out, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))) > 0)
+
+
+def _narrow_holes(
+    empty: Bools, radius_px: float, skin_radius_px: float = 0.0, features: Bools | None = None
+) -> Bools | None:
     """(height, width) the narrow holes of a picture, None when there are none.
 
     The networks have never seen a face with holes: black rings around the eyes, where scanners see no lashes, move
@@ -284,6 +310,7 @@ def _narrow_holes(empty: Bools, radius_px: float) -> Bools | None:
     Args:
         empty: (height, width) where nothing of the scan is seen.
         radius_px: of the largest disc that fits into a narrow hole.
+        skin_radius_px: the same of holes that do not touch features, (height, width) True there.
     """
     cv2 = opencv()
     missing = np.asarray(empty).astype(np.uint8)
@@ -295,7 +322,10 @@ def _narrow_holes(empty: Bools, radius_px: float) -> Bools | None:
     if not narrow.any():
         return None
     depth = cv2.distanceTransform(missing, cv2.DIST_L2, 3)
-    narrow[parts[depth > radius_px]] = False
+    wide = np.unique(parts[depth > radius_px])
+    if features is not None:
+        wide = wide[np.isin(wide, parts[features | (depth > skin_radius_px)])]
+    narrow[wide] = False
     return np.asarray(narrow[parts])
 
 
@@ -458,14 +488,16 @@ def detect_points(
     networks: PictureNetworks,
     creases: bool = False,
     paint: Paint | None = None,
+    marks: Floats | None = None,
 ) -> View:
     """Render a view, detect the points of a face in it, and lift them to the scan.
 
     Args:
         creases: take the ends of the mouth from a second picture with dark creases.
         paint: lays colours over what is seen.
+        marks: (68, 3) mm about where the face's landmarks are, see `Scene.pictures`.
     """
-    picture, creased = scene.pictures(camera, creases, paint)
+    picture, creased = scene.pictures(camera, creases, paint, marks)
     found, presence = networks.points(picture)
     if creased is not None:
         found[MOUTH_ENDS] = networks.points(creased)[0][MOUTH_ENDS]

@@ -118,14 +118,15 @@ def test_a_side_is_missing_where_the_other_alone_is_seen(left, right, side):
 def test_pictures_are_as_wide_as_is_said_else_as_the_face_in_them_wants(monkeypatch, width_mm):
     """Half a face's mirror image says nothing of how wide the whole is: its pictures keep `FACE_MM`."""
     widths = []
-    seen = np.ones(478, bool)
+    seen, points = np.ones(478, bool), np.zeros((478, 3))
 
-    def looked(scene, camera, networks, creases=True):
+    def looked(scene, camera, networks, creases=True, marks=None):
         widths.append(round(camera.size[0] / camera.pixels_per_mm, 6))
-        return SimpleNamespace(presence=20.0, seen=seen, width_mm=180.0)
+        return SimpleNamespace(presence=20.0, seen=seen, width_mm=180.0, points=points)
 
     monkeypatch.setattr(finder, "detect_points", looked)
-    monkeypatch.setattr(finder, "consensus_of", lambda views: SimpleNamespace(pose=np.eye(4), width_mm=180.0))
+    consensus = SimpleNamespace(pose=np.eye(4), width_mm=180.0, points=points)
+    monkeypatch.setattr(finder, "consensus_of", lambda views: consensus)
     head = Head(np.eye(4), looked(None, finder.head_camera(np.eye(4)), None))
     widths.clear()
     assert finder.FaceFinder.multi_view_consensus(
