@@ -7,7 +7,6 @@ sizes alone, because the ledger and what runs wrote down of each person (`run.st
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import time
@@ -17,7 +16,7 @@ from typing import Any
 
 import h5py
 from measure import measured
-from simulation import LENGTH, OBJ, OF_A_PERSON
+from simulation import captures
 
 from mimicme.pipeline.errors import InputError
 from mimicme.pipeline.run.checkpoint_index import FigureSummary
@@ -29,8 +28,6 @@ from mimicme.pipeline.whole_file import write_whole
 from mimicme.pipeline.workspace import Workspace
 from mimicme.stages import STAGES
 
-LINKS = 30_000
-"""To one file; a file system may allow no more than some 65,000."""
 STATUS_S, STATUS_MB, RUN_S = 2.0, 500.0, 20.0
 NOT_DONE = 0.1
 """The share of people of whom nothing is made, in the second table: a run in its last hour."""
@@ -46,7 +43,7 @@ def run(sequences: int, work: Path, say: Callable[[str], None]) -> Record:
     folder = work / "standing"
     shutil.rmtree(folder, ignore_errors=True)
     say(f"{sequences:,} sequences: the files are made")
-    people = _captures(folder, sequences)
+    people = captures(folder, sequences)
     time.sleep(SETTLE_S + 0.5)
     workspace = Workspace.create(
         folder / "ws", captures=folder / "captures", unit="mm", up="+y", fps=60.0, stages=STAGES,
@@ -87,27 +84,6 @@ def run(sequences: int, work: Path, say: Callable[[str], None]) -> Record:
     say(f"bounds: status {STATUS_S:g} s and {STATUS_MB:g} MB, a plan or a run with nothing to do {RUN_S:g} s")
     shutil.rmtree(folder)
     return {"sequences": sequences, "commands": rows}
-
-
-def _captures(folder: Path, sequences: int) -> dict[str, list[str]]:
-    folder.mkdir(parents=True)
-    (folder / "face.obj").write_text(OBJ)
-    (folder / "face.ljson").write_text("{}")
-    people: dict[str, list[str]] = {}
-    scan, links = folder / "scan.obj", 0
-    for number in range(sequences):
-        person, place = f"S{number // OF_A_PERSON:05d}", number % OF_A_PERSON
-        name = f"e{place:02d}" if place else "neutral"
-        people.setdefault(person, []).append(name)
-        sequence = folder / "captures" / person / name
-        sequence.mkdir(parents=True)
-        for frame in range(LENGTH):
-            if links % LINKS == 0:
-                scan = folder / f"scan{links}.obj"
-                scan.write_text(OBJ)
-            os.link(scan, sequence / f"{frame:04d}.obj")
-            links += 1
-    return people
 
 
 def _checkpoints(root: Path, people: dict[str, list[str]]) -> None:

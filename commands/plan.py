@@ -240,17 +240,13 @@ def plan(
     states = Plan(workspace, config, all_stages, catalogue, workspace.template_digest())
     states.use_ledger()
     states.determine_all_states()
-    found: list[StageCost] = []
-    left: dict[str, list[items.Sequence]] = {}
-    for stage in working:
-        left[stage.name] = [
-            s for s in catalogue.sequences if states.states[stage.name, s.item].state != "done"
-        ]
-        one = _stage_cost(stage, states, costs, chosen, left[stage.name])
-        if one is None:
-            untimed.append(stage.name)
-        else:
-            found.append(one)
+    left = {
+        stage.name: [s for s in catalogue.sequences if states.states[stage.name, s.item].state != "done"]
+        for stage in working
+    }
+    by_stage = {stage.name: _stage_cost(stage, states, costs, chosen, left[stage.name]) for stage in working}
+    found = [one for one in by_stage.values() if one is not None]
+    untimed += [name for name, one in by_stage.items() if one is None]
     if not found:
         raise UsageError(
             "nothing of the sample could be timed",
@@ -262,22 +258,24 @@ def plan(
     release = None
     writing = next((stage for stage in timed if stage.scope == "everything"), None)
     if writing is not None:
-        current = states.states[writing.name, RELEASE].state == "done"
         console.say("Writing a release of the sample, to be measured and removed ...")
-        options = RunOptions(
-            jobs=0, first=writing.name, last=writing.name, only=globs,
-            output=workspace.sample_release, force=True, sample=sample,
-        )  # fmt: skip
+        options = replace(
+            options,
+            jobs=0,
+            first=writing.name,
+            last=writing.name,
+            output=workspace.sample_release,
+            force=True,
+        )
+        current = states.states[writing.name, RELEASE].state == "done"
         left_of_it = 0 if current else catalogue.frame_count
         release = _release_cost(workspace, all_stages, writing, options, chosen, left_of_it)
         untimed += [] if release is not None else [writing.name]
+    scopes = {stage.name: stage.scope for stage in working}
+    chain_s = _longest_chain_s(found, scopes, left, states)
     worker_bytes = max(1e6, *(one.peak_mb * 1e6 for one in found))
     memory, cores = (1 - KEPT_FREE) * available_memory(), _cores()
     fit = max(1, min(cores, int(memory // worker_bytes)))
-    total_s = sum(_wall_s(one, sequence) for one in found for sequence in left[one.stage])
-    scopes = {stage.name: stage.scope for stage in working}
-    chain_s = _longest_chain_s(found, scopes, left, states)
-    alone_s = 0.0 if release is None else release.wall_s / release.frames * release.frames_left
     return Forecast(
         subjects,
         len(chosen),
@@ -287,7 +285,7 @@ def plan(
         release,
         tuple(untimed),
         _range(found, costs, chosen),
-        {n: (max(total_s / max(n, 1), chain_s) + alone_s) / 3600 for n in sorted({fit, *workers})},
+        _wall_hours(found, left, chain_s, release, {fit, *workers}),
         fit,
         cores,
         memory,
@@ -298,6 +296,19 @@ def plan(
             *_on_shards(workspace, release, catalogue.frame_count, config.stages),
         ),
     )
+
+
+def _wall_hours(
+    found: Sequence[StageCost],
+    left: Mapping[str, Sequence[items.Sequence]],
+    chain_s: float,
+    release: StageCost | None,
+    workers: Iterable[int],
+) -> dict[int, float]:
+    """Hours of the rest by how many workers share it: no less than the longest chain takes, and the release."""
+    total_s = sum(_wall_s(one, sequence) for one in found for sequence in left[one.stage])
+    alone_s = 0.0 if release is None else release.wall_s / release.frames * release.frames_left
+    return {n: (max(total_s / max(n, 1), chain_s) + alone_s) / 3600 for n in sorted(workers)}
 
 
 def _check_can_plan(workspace: Workspace, sequences: Sequence[items.Sequence]) -> None:

@@ -136,44 +136,19 @@ def publish(
         known = read_ledger(ledger)
         withdrawn = _withdrawn(source, key)
         left_out = _left_out(source, chosen) | _refused_since(source) | withdrawn
-        stay = [subject for subject in source.subjects if subject not in left_out]
-        if not stay:
-            raise UsageError(
-                "nobody may be published",
-                where=source.path,
-                seen=next(iter(left_out.values()), "no subject").rstrip("."),
-                todo="What each subject permits stands in the table of subjects (`file` in [metadata] of the "
-                "workspace's mimicme.toml): `mimicme pack` takes it over.",
-            )
+        stay = _staying(source, left_out)
         subjects = _subjects(source, stay, key, known, shares, chosen)
         declared = permitted.declares(source.subjects.values())
         full = _full(title, source)
         _check_texts(source, subjects, full, chosen)
         labels = _labels(source, subjects, chosen)
-        about = Publication(
-            full.title,
-            "",
-            full.authors,
-            full.date,
-            full.description,
-            full.doi,
-            full.url,
-            chosen.shares,
-            chosen.seed,
-            chosen.use,
-            len(left_out),
-            _dropped(source, stay, chosen),
-            key_mark(key),
-        )
+        about = _about(full, chosen, len(left_out), _dropped(source, stay, chosen), key_mark(key))
         contents = contents_of(source, subjects, key)
         about = replace(about, content=_content(source, about, contents, labels, full.licence, terms, key))
         target = folder / RELEASE
         about, remarks = versions.settled(source.path, target, about, title.version, contents, bool(known))
         remarks = [*versions.other_keys(source.path, about.key, key_path), *remarks]
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / SUMS).unlink(missing_ok=True)  # until all of it is there again
-        for half in folder.glob(".*.tmp"):  # of a publication that was killed
-            half.unlink()
+        _make_room(folder)
         said = _attributes(source, full.licence, about, key)
         publish_release(source, target, subjects, said, labels, key, alive)
     write_ledger(
@@ -193,15 +168,65 @@ def publish(
         contents,
         tuple(sorted(gone.values())),
     )
-    try:
-        publication.note(source.path, entry)
-    except (OSError, OutputError) as error:
-        remarks.append(f"That it was published could not be noted beside the release: {error}")
-    messages = (*remarks, *_messages(facts, known, subjects, declared))
+    messages = (*remarks, *_noted(source.path, entry), *_messages(facts, known, subjects, declared))
     rejected = facts.frames - facts.ok
     return Published(
         target, about.version, len(subjects), facts.ok, rejected, left_out, key_path, ledger, messages
     )
+
+
+def _staying(source: Release, left_out: Mapping[str, str]) -> list[str]:
+    """Who is published: everybody but those who are left out, by the reason why.
+
+    Raises:
+        UsageError: that is nobody.
+    """
+    stay = [subject for subject in source.subjects if subject not in left_out]
+    if not stay:
+        raise UsageError(
+            "nobody may be published",
+            where=source.path,
+            seen=next(iter(left_out.values()), "no subject").rstrip("."),
+            todo="What each subject permits stands in the table of subjects (`file` in [metadata] of the "
+            "workspace's mimicme.toml): `mimicme pack` takes it over.",
+        )
+    return stay
+
+
+def _about(title: Title, chosen: PublishSettings, left_out: int, dropped: str, mark: str) -> Publication:
+    """What a publication says of itself, but for its version and its content."""
+    return Publication(
+        title.title,
+        "",
+        title.authors,
+        title.date,
+        title.description,
+        title.doi,
+        title.url,
+        chosen.shares,
+        chosen.seed,
+        chosen.use,
+        left_out,
+        dropped,
+        mark,
+    )
+
+
+def _make_room(folder: Path) -> None:
+    """A folder without what is left of a publication that was killed, and without sums until all of it is there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SUMS).unlink(missing_ok=True)
+    for half in folder.glob(".*.tmp"):
+        half.unlink()
+
+
+def _noted(release: Path, entry: Entry) -> list[str]:
+    """Note a publication beside its release; what is to be said where that cannot be."""
+    try:
+        publication.note(release, entry)
+    except (OSError, OutputError) as error:
+        return [f"That it was published could not be noted beside the release: {error}"]
+    return []
 
 
 def _check_folder(folder: Path) -> None:

@@ -73,6 +73,49 @@ for epoch in range(5):
 """
 
 
+_BATCHES = """\
+Batches for PyTorch (`pip install torch`):
+
+```python
+import torch
+from torch.utils.data import DataLoader
+
+data = release.as_torch(rows, fields=("vertices", "subject", "expression"))
+loader = DataLoader(data, batch_size=8, shuffle=True, num_workers=2)
+for batch in loader:
+    batch["vertices"]  # (B, V, 3) float32, mm; +y up, +z out of the face
+    break
+```
+"""
+
+_WITH_H5PY = """\
+With h5py alone:
+
+```python
+import h5py
+import numpy as np
+
+with h5py.File("release.h5") as index:
+    template = index["template/vertices"][:]
+    frames = index["index"][:]
+    first = frames[frames["status"] == b"ok"][0]
+    name = "release.h5"
+    if "shards" in index:
+        of_subject = index["shard_subjects"][:]
+        number = of_subject["shard"][of_subject["subject"] == first["subject"]][0]
+        name = index["shards"]["name"][number].decode()
+
+with h5py.File(name) as file:
+    stored = file["subjects"][first["subject"].decode()][first["sequence"].decode()]["vertices"]
+    vertices = stored[first["row"]]
+    if "value_scale" in stored.attrs:  # whole numbers, from the template's vertices
+        vertices = template + np.float32(stored.attrs["value_scale"]) * vertices
+    print(vertices.shape)
+```
+
+"""
+
+
 _FORBIDS = re.compile(
     r"n['’]t\b|\b(?:no|not|never|nor|cannot|without|other than|prohibit\w*|forb[ia]d\w*|disallow\w*|refrain\w*"
     r"|restrict\w*|ban(?:s|ned)?|exclu[ds]\w*|except\w*|kein\w*|nicht|untersagt|verboten|ausgeschlossen)\b"
@@ -118,15 +161,6 @@ def readme(title: Title, facts: Facts) -> str:
     """How to use what is there; its recipes work as they are written."""
     trained = [] if forbids_training(title.licence) else facts.permitting("training", "train")
     use = ', use="training"' if trained else ""
-    warned = (
-        ""
-        if trained
-        else "\n**The licence speaks of training where it forbids something:** the recipes read the frames to look\n"
-        "at; read it before you learn anything from them.\n"
-        if forbids_training(title.licence)
-        else "\n**Nobody in the split `train` permits that models are learnt from them:** the recipes read their\n"
-        "frames to look at; do not train on them.\n"
-    )
     held = "its shards, used by way of `release.h5`: keep all files in one folder"
     shards = f"\n| `release@*.h5` | {held} |" if facts.sharded else ""
     permits = "\n".join(
@@ -167,44 +201,8 @@ sample = data[0]
 print(len(data), "frames;", sample["vertices"].shape, data.names["expression"][sample["expression"]])
 ```
 
-Batches for PyTorch (`pip install torch`):
-
-```python
-import torch
-from torch.utils.data import DataLoader
-
-data = release.as_torch(rows, fields=("vertices", "subject", "expression"))
-loader = DataLoader(data, batch_size=8, shuffle=True, num_workers=2)
-for batch in loader:
-    batch["vertices"]  # (B, V, 3) float32, mm; +y up, +z out of the face
-    break
-```
-{_TRAINING if trained else ""}
-With h5py alone:
-
-```python
-import h5py
-import numpy as np
-
-with h5py.File("release.h5") as index:
-    template = index["template/vertices"][:]
-    frames = index["index"][:]
-    first = frames[frames["status"] == b"ok"][0]
-    name = "release.h5"
-    if "shards" in index:
-        of_subject = index["shard_subjects"][:]
-        number = of_subject["shard"][of_subject["subject"] == first["subject"]][0]
-        name = index["shards"]["name"][number].decode()
-
-with h5py.File(name) as file:
-    stored = file["subjects"][first["subject"].decode()][first["sequence"].decode()]["vertices"]
-    vertices = stored[first["row"]]
-    if "value_scale" in stored.attrs:  # whole numbers, from the template's vertices
-        vertices = template + np.float32(stored.attrs["value_scale"]) * vertices
-    print(vertices.shape)
-```
-
-## Permitted uses
+{_BATCHES}{_TRAINING if trained else ""}
+{_WITH_H5PY}## Permitted uses
 
 Research, as the agreement says.
 
@@ -213,7 +211,7 @@ Every subject says what else is permitted. What is not plainly permitted is not.
 | use | column | subjects |
 | --- | --- | --- |
 {permits}
-{warned}
+{_warning(title, bool(trained))}
 `research_only` is turned round: commercial use is permitted by those who have `no` there.
 `Release.select(use="papers")` gives the rows of those who permit a use, and `mimicme export --for papers` keeps to it.
 
@@ -227,6 +225,21 @@ New versions come without them, and the agreement asks you to delete what you ha
 release.h5 P...` takes a subject out of your copy; `mimicme verify release.h5 --absent P...` says whether anything is
 left.
 """
+
+
+def _warning(title: Title, trained: bool) -> str:
+    """What is said of recipes that nobody, or nobody for sure, may train with; "" where somebody may."""
+    if trained:
+        return ""
+    if forbids_training(title.licence):
+        return (
+            "\n**The licence speaks of training where it forbids something:** the recipes read the frames to look\n"
+            "at; read it before you learn anything from them.\n"
+        )
+    return (
+        "\n**Nobody in the split `train` permits that models are learnt from them:** the recipes read their\n"
+        "frames to look at; do not train on them.\n"
+    )
 
 
 def agreement(title: Title) -> str:

@@ -563,7 +563,7 @@ def _named(
 
 def _with_nostrils(mesh: Mesh, interior: Floats, points: Floats) -> Floats:
     """The mask `interior` (V,), and what lies so deep in the nostrils that no scanner sees it."""
-    from mimicme.pipeline.geometry.sky import sky_visibility
+    from mimicme.pipeline.geometry.ambient_occlusion import sky_visibility
     from mimicme.pipeline.landmarks import eye_distance
 
     mm = EYES_MM / eye_distance(points)

@@ -104,10 +104,8 @@ def read_obj(data: bytes, name: str) -> MeshFile:
         uv = np.stack([rows[widths.start], second], axis=1)
 
     if not len(f_lines):
-        reason, what = ("no-faces", "the file has vertices but no triangle")
-        if not ends_cleanly or len(vt_lines):  # texture coordinates alone serve nothing
-            reason, what = ("truncated", "the file ends before its first triangle")
-        raise fail(reason, what, name, seen=f"{len(vertices):,} vertices")
+        # texture coordinates alone serve nothing
+        raise _no_triangle(name, len(vertices), cut=not ends_cleanly or bool(len(vt_lines)))
     faces, uv_faces, owner = _obj_faces(context, f_lines, v_lines, vt_lines)
     _check_announced(announced.get("faces", 0), max(len(f_lines), len(faces)), "faces", name)
     # a smaller number is of one of several objects, and says nothing of the last
@@ -117,21 +115,8 @@ def read_obj(data: bytes, name: str) -> MeshFile:
         vertices, name, faces, lambda k: f"line {v_lines[k] + 1}: {context.text_of(int(v_lines[k]))}"
     )
     if not ends_cleanly:
-        used = np.zeros(len(vertices), bool)
-        used[faces] = True
-        unused = 1 - used.mean()
-        if unused > TRUNCATED_UNUSED_SHARE:
-            raise fail(
-                "truncated",
-                "the file ends in the middle of its triangles",
-                name,
-                seen=f"no final newline and {unused:.0%} of the vertices without a triangle",
-            )
-    if uv is None or uv_faces is None or not (uv_faces >= 0).any():
-        uv = uv_faces = None
-    elif (uv_faces < 0).any():
-        uv = np.concatenate([uv, np.full((1, 2), np.nan)])
-        uv_faces = np.where((uv_faces < 0).any(axis=1, keepdims=True), len(uv) - 1, uv_faces)
+        _refuse_cut(len(vertices), faces, name)
+    uv, uv_faces = _without_absent(uv, uv_faces)
     libraries, materials, face_material = _obj_materials(context, kinds, f_lines, owner)
     mesh = Mesh(
         vertices, faces.astype(np.int32), uv, None if uv_faces is None else uv_faces.astype(np.int32), colors
@@ -146,6 +131,39 @@ def read_obj(data: bytes, name: str) -> MeshFile:
         uv_absent=uv_absent,
         may_be_cut=may_be_cut,
     )
+
+
+def _no_triangle(name: str, vertices: int, cut: bool) -> MeshFileError:
+    """The error for a file of so many vertices that has no triangle, or was cut before its first."""
+    reason, what = ("no-faces", "the file has vertices but no triangle")
+    if cut:
+        reason, what = ("truncated", "the file ends before its first triangle")
+    return fail(reason, what, name, seen=f"{vertices:,} vertices")
+
+
+def _refuse_cut(vertices: int, faces: Longs, name: str) -> None:
+    """Raise where a file without a final newline leaves many of its vertices without a triangle (T, 3)."""
+    used = np.zeros(vertices, bool)
+    used[faces] = True
+    unused = 1 - used.mean()
+    if unused > TRUNCATED_UNUSED_SHARE:
+        raise fail(
+            "truncated",
+            "the file ends in the middle of its triangles",
+            name,
+            seen=f"no final newline and {unused:.0%} of the vertices without a triangle",
+        )
+
+
+def _without_absent(uv: Floats | None, uv_faces: Longs | None) -> tuple[Floats | None, Longs | None]:
+    """Texture coordinates (n, 2) and triangles (T, 3) of them; a triangle that lacks one has a last one, NaN.  None
+    where no triangle has any."""
+    if uv is None or uv_faces is None or not (uv_faces >= 0).any():
+        return None, None
+    if (uv_faces < 0).any():
+        uv = np.concatenate([uv, np.full((1, 2), np.nan)])
+        uv_faces = np.where((uv_faces < 0).any(axis=1, keepdims=True), len(uv) - 1, uv_faces)
+    return uv, uv_faces
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ class InProcessPool:
         pass
 
 
-class _Ears:
+class _Listener:
     """Hears workers: who has nothing more to do at once, and what the others say when it is asked for."""
 
     def __init__(self, workers: Iterable[Worker]) -> None:
@@ -184,7 +184,7 @@ class LokyPool:
         ends: dict[Worker, float] = {}  # of who is at work: when its job takes too long (`time.monotonic`)
         deaths: dict[int, int] = {}  # of workers, by the identity of the job that they were at
         alone: deque[J] = deque()
-        ears = _Ears(self._alive)
+        listener = _Listener(self._alive)
         self._job_s = _UNKNOWN_S  # these may be other jobs
 
         def hand_out() -> None:
@@ -194,13 +194,13 @@ class LokyPool:
                     ahead = self._room_ahead(len(queue))
                     if ahead is None:
                         return
-                if not self._hand_out(work, queue[0], ends, ears, ahead):
+                if not self._hand_out(work, queue[0], ends, listener, ahead):
                     return
                 queue.popleft()
 
         def gone(worker: Worker, kill: bool = True) -> list[J]:
             """What it was given and is not over with; another worker takes its place."""
-            ears.remove(worker)
+            listener.remove(worker)
             self.deaths += kill
             if kill:
                 worker.end(kill=True)  # before it is forgotten: an interrupted end is tried again
@@ -220,9 +220,9 @@ class LokyPool:
                     queue.append(alone.popleft())
                 hand_out()
                 # where somebody has nothing to do, whatever is said may give it something
-                for worker in ears.listen(to_every_word=len(ends) < self.workers):
+                for worker in listener.listen(to_every_word=len(ends) < self.workers):
                     if worker not in ends:  # it had nothing to do, and died
-                        ears.remove(worker)
+                        listener.remove(worker)
                         worker.end(kill=True)
                         self._alive.remove(worker)
                         continue
@@ -269,7 +269,7 @@ class LokyPool:
                     deaths.pop(id(job), None)
                     yield job, Killed(_too_long(self._limit_s(job)))
         finally:
-            ears.close()
+            listener.close()
             for worker in ends:  # nobody asks for their answers any more
                 self._alive.remove(worker)
                 self._left.append(worker)
@@ -279,7 +279,7 @@ class LokyPool:
         work: Callable[[J], R],
         job: J,
         ends: dict[Worker, float],
-        ears: _Ears,
+        listener: _Listener,
         ahead: Worker | None,
     ) -> bool:
         """Give a job to a worker that has none, or a new one.
@@ -302,7 +302,7 @@ class LokyPool:
         worker = next((worker for worker in self._alive if not worker.busy), None)
         if worker is None:
             worker = self._start()
-            ears.add(worker)
+            listener.add(worker)
             limit += START_S
         ends[worker] = limit
         return worker.give(work, job)

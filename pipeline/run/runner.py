@@ -194,59 +194,17 @@ class _Run:
         try:
             with interruptible():
                 stale = self._clean()
-                # for nobody nothing is fitted, and to prepare a large template takes minutes
-                template = (
-                    self.preparation.template()
-                    if self.selection.requested
-                    else self.workspace.template_digest()
-                )
-                self.plan = Plan(
-                    self.workspace,
-                    self.config,
-                    self.stages,
-                    self.catalogue,
-                    template,
-                    shard=self.options.shard,
-                    requested=self.selection.requested if self.options.only else None,
-                )
-                self.bookkeeping = Bookkeeping(self.plan, self.options.shard)
-                if not (self.options.force or self.options.only):
-                    self.plan.use_ledger()
-                    self.bookkeeping.begin()
+                self._make_plan()
                 log = self.log = RunLog(
                     self.workspace.new_run(), self.config.to_toml(), self.workspace.overrides
                 )
-                log.write(
-                    "begin",
-                    stages=[s.name for s in self.chosen],
-                    sequences=len(self.selection.requested),
-                    frames=sum(len(s.frames) for s in self.selection.requested),
-                    removed_temporary_files=stale,
-                    workers=self._workers,
-                    process=os.getpid(),
-                    **self.options.limits,
-                )
+                self._write_begin(log, stale)
                 self.outcomes = Outcomes(self.plan, self.workspace, log)
                 releasing = Releasing(self.plan, self.options, self.account, self.outcomes, pool)
                 self._run_stages(pool, releasing)
                 self._settle(releasing)
                 killed = False
-                account = self.account
-                code = 1 if account.incomplete or (account.wrong and self.options.shard is None) else 0
-                log.write("end", exit_code=code, why=account.wrong, seconds=round(log.seconds, 3))
-                self._print_summary()
-                if releasing.release is not None:
-                    self.console.result(f"release: {releasing.release}")
-                return RunResult(
-                    code,
-                    tuple(account.results),
-                    log.folder,
-                    releasing.release,
-                    releasing.packed,
-                    releasing.verified,
-                    tuple(account.wrong),
-                    releasing.left,
-                )
+                return self._at_end(log, releasing)
         except KeyboardInterrupt:
             with ignore_interrupts():
                 self.console.clear()
@@ -255,13 +213,7 @@ class _Run:
                     with contextlib.suppress(OutputError):
                         log.write("interrupted", seconds=round(log.seconds, 3))
                 self._tell_what_was_done()
-            root = shlex.quote(str(self.workspace.root))
-            self.console.say(
-                "Interrupted before any sequence was begun: give the same command again."
-                if log is None  # of which `status` knows nothing
-                else f"Interrupted; run again to continue. `mimicme status {root}` says the command, with its settings."
-            )
-            return RunResult(INTERRUPTED, tuple(self.account.results), log.folder if log else None)
+            return self._interrupted(log)
         except Exception as error:  # what ends a run is told, also a mistake of ours and want of memory
             if log is not None:
                 # on a full disk: that is what the error says
@@ -276,6 +228,68 @@ class _Run:
                 if log is not None:
                     log.close()
                     self.bookkeeping.close()
+
+    def _make_plan(self) -> None:
+        """Find out what is to be done, and go on with what the run before wrote down."""
+        # for nobody nothing is fitted, and to prepare a large template takes minutes
+        template = (
+            self.preparation.template() if self.selection.requested else self.workspace.template_digest()
+        )
+        self.plan = Plan(
+            self.workspace,
+            self.config,
+            self.stages,
+            self.catalogue,
+            template,
+            shard=self.options.shard,
+            requested=self.selection.requested if self.options.only else None,
+        )
+        self.bookkeeping = Bookkeeping(self.plan, self.options.shard)
+        if not (self.options.force or self.options.only):
+            self.plan.use_ledger()
+            self.bookkeeping.begin()
+
+    def _write_begin(self, log: RunLog, stale: int) -> None:
+        """Log that the run begins, and that so many temporary files of another one were removed."""
+        log.write(
+            "begin",
+            stages=[s.name for s in self.chosen],
+            sequences=len(self.selection.requested),
+            frames=sum(len(s.frames) for s in self.selection.requested),
+            removed_temporary_files=stale,
+            workers=self._workers,
+            process=os.getpid(),
+            **self.options.limits,
+        )
+
+    def _at_end(self, log: RunLog, releasing: Releasing) -> RunResult:
+        """Log and say what has become of the run."""
+        account = self.account
+        code = 1 if account.incomplete or (account.wrong and self.options.shard is None) else 0
+        log.write("end", exit_code=code, why=account.wrong, seconds=round(log.seconds, 3))
+        self._print_summary()
+        if releasing.release is not None:
+            self.console.result(f"release: {releasing.release}")
+        return RunResult(
+            code,
+            tuple(account.results),
+            log.folder,
+            releasing.release,
+            releasing.packed,
+            releasing.verified,
+            tuple(account.wrong),
+            releasing.left,
+        )
+
+    def _interrupted(self, log: RunLog | None) -> RunResult:
+        """Say how to go on; without a log nothing was begun."""
+        root = shlex.quote(str(self.workspace.root))
+        self.console.say(
+            "Interrupted before any sequence was begun: give the same command again."
+            if log is None  # of which `status` knows nothing
+            else f"Interrupted; run again to continue. `mimicme status {root}` says the command, with its settings."
+        )
+        return RunResult(INTERRUPTED, tuple(self.account.results), log.folder if log else None)
 
     def _clean(self) -> int:
         return clean(self.workspace, self.catalogue, self.stages, self.options.shard)

@@ -13,6 +13,7 @@ whether they are closed: there they are also points inside its triangles.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -314,8 +315,29 @@ def find_lips(
         vertices, normals: (V, 3); faces: (T, 3); areas: (V,) mm^2; landmarks: (68, V) barycentric rows.
         opposite: vertices that face another part of the surface, see `opposite`.
     """
+    facing = np.zeros(len(vertices), bool)
+    facing[opposite] = True
+    lips = _around_landmarks(vertices, faces, landmarks)
+    sides = [np.asarray(faces[lip[faces].all(axis=1)], np.int32) for lip in lips]
+    if not all(map(len, sides)):
+        return None
+    found = _facing_points(vertices, faces, lips, sides, facing)
+    if found is None or not found[0].shape[0]:
+        return None
+    line, upper, line_area = found
+    # beyond a corner the two are one piece of skin, which touches itself everywhere
+    whole = Sheet.of(sides[0]), Sheet.of(sides[1])
+    facing_other = _other_lip(vertices, normals, line, upper, whole).facing
+    slit = (facing_other * _unit(line @ normals)).sum(axis=1) < SAME_SKIN
+    upper, line, line_area = int(slit[:upper].sum()), line[slit], line_area[slit]
+    if not upper or upper == line.shape[0]:
+        return None
+    return _lips_along(vertices, faces, normals, areas, line, upper, line_area, sides)
+
+
+def _around_landmarks(vertices: Floats, faces: Ints, landmarks: sparse.csr_matrix) -> tuple[Bools, Bools]:
+    """(V,) True on the upper and on the lower lip: nearer to its landmarks, along the surface, than to the other's."""
     from scipy.sparse.csgraph import dijkstra
-    from scipy.spatial import cKDTree
 
     pairs = edges(faces)[0]
     length = np.maximum(np.linalg.norm(vertices[pairs[:, 0]] - vertices[pairs[:, 1]], axis=1), 1e-9)
@@ -330,12 +352,21 @@ def find_lips(
         )
         for lip in (UPPER, LOWER)
     )
-    facing = np.zeros(len(vertices), bool)
-    facing[opposite] = True
-    lips = [(to_upper < to_lower) & (to_upper < PATCH_MM), (to_lower < to_upper) & (to_lower < PATCH_MM)]
-    sides = [np.asarray(faces[lip[faces].all(axis=1)], np.int32) for lip in lips]
-    if not all(map(len, sides)):
-        return None
+    return (to_upper < to_lower) & (to_upper < PATCH_MM), (to_lower < to_upper) & (to_lower < PATCH_MM)
+
+
+def _facing_points(
+    vertices: Floats, faces: Ints, lips: tuple[Bools, Bools], sides: Sequence[Ints], facing: Bools
+) -> tuple[sparse.csr_matrix, int, Floats] | None:
+    """Points (n, V), barycentric, of both lips where they are nearest to the other one, how many of them are the upper
+    lip's, and the areas (n,), mm^2, that they stand for; None where a lip faces nothing.
+
+    Args:
+        lips: (V,) of each lip; sides: its triangles (t, 3).
+        facing: (V,) True where a vertex faces another part of the surface.
+    """
+    from scipy.spatial import cKDTree
+
     points, point_areas = _sampled(vertices, faces[(lips[0] | lips[1])[faces].any(axis=1)])
     places, of_facing = points @ vertices, (points @ facing) > 0
     lines, line_areas = [], []
@@ -350,19 +381,25 @@ def find_lips(
         on_line = (gap <= least + BAND_MM) & (gap < FARTHEST_MM)
         lines.append(points[mine[on_line]])
         line_areas.append(point_areas[mine[on_line]])
-    line, upper, sheets = sparse.vstack(lines, format="csr"), lines[0].shape[0], (sides[0], sides[1])
-    if not line.shape[0]:
-        return None
-    # beyond a corner the two are one piece of skin, which touches itself everywhere
-    whole = Sheet.of(sheets[0]), Sheet.of(sheets[1])
-    facing_other = _other_lip(vertices, normals, line, upper, whole).facing
-    slit = (facing_other * _unit(line @ normals)).sum(axis=1) < SAME_SKIN
-    upper, line, line_area = int(slit[:upper].sum()), line[slit], np.concatenate(line_areas)[slit]
-    if not upper or upper == line.shape[0]:
-        return None
+    return sparse.vstack(lines, format="csr"), lines[0].shape[0], np.concatenate(line_areas)
+
+
+def _lips_along(
+    vertices: Floats,
+    faces: Ints,
+    normals: Floats,
+    areas: Floats,
+    line: sparse.csr_matrix,
+    upper: int,
+    line_area: Floats,
+    sides: Sequence[Ints],
+) -> Lips:
+    """The lips about the points of the slit between them, as `_facing_points` has these."""
+    from scipy.spatial import cKDTree
+
     place = line @ vertices
     at_line = np.isfinite(cKDTree(place).query(vertices, distance_upper_bound=SHEET_MM)[0])
-    sheets = (sheets[0][at_line[sheets[0]].any(axis=1)], sheets[1][at_line[sheets[1]].any(axis=1)])
+    sheets = (sides[0][at_line[sides[0]].any(axis=1)], sides[1][at_line[sides[1]].any(axis=1)])
     around = cKDTree(vertices).query_ball_point(place, AROUND_MM)
     rows = np.repeat(np.arange(len(place)), [len(those) for those in around])
     columns = np.concatenate([np.sort(those) for those in around]).astype(np.int64)

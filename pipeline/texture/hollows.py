@@ -14,8 +14,8 @@ import numpy as np
 
 from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.formats.image import Pixels, opencv
+from mimicme.pipeline.geometry.ambient_occlusion import sky_visibility
 from mimicme.pipeline.geometry.mesh import adjacency, edges
-from mimicme.pipeline.geometry.sky import sky_visibility
 from mimicme.pipeline.landmarks import N_LANDMARKS
 from mimicme.pipeline.template import Template, TemplateKey
 from mimicme.pipeline.texture.inpainting import fill_holes

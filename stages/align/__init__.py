@@ -5,7 +5,7 @@ Writes  pose (F, 4, 4) f8, canonical -> scan, rigid; landmark_ok (F, 68) bool, t
         landmark_doubted (F, 68) bool, those that disagree with the others, by hand or found;
         quality/align_landmark_residual (F,) f4: mean distance of the trusted points of eyes, brows and nose
         to the template's, mm; quality/align_surface_residual (F,) f4: median distance of the
-        template's upper face to the scan, mm; quality/neutral_cost (F,) f4: what the neutral is chosen by (calm.py);
+        template's upper face to the scan, mm; quality/neutral_cost (F,) f4: what the neutral is chosen by;
         quality/align_scale (F,) f4: size of the face as a multiple of the template's; quality/align_height,
         align_depth (F,) f4: its height and depth against its width, as multiples of the template's (none of them is
         applied); attrs up, up_decision, size_decision where landmarks that were found say otherwise than ingest
@@ -50,8 +50,8 @@ from mimicme.pipeline.landmarks import MANUAL, eye_distance, labelled
 from mimicme.pipeline.stage import Stage, Task
 from mimicme.pipeline.template import TemplateKey
 from mimicme.stages.align.by_landmarks import check_fit, fit_landmarks, shown_landmarks
-from mimicme.stages.align.calm import Core, calmness, core_samples
 from mimicme.stages.align.checkpoint import AlignCheckpoint, AlignWriter, TurnedOut, most_neutral
+from mimicme.stages.align.neutral_cost import Core, core_samples, neutrality
 from mimicme.stages.align.on_surface import UpperFace, refine, surface_residual, upper_face
 from mimicme.stages.align.settings import AlignSettings
 from mimicme.stages.ingest.checkpoint import Assumed, IngestCheckpoint
@@ -146,7 +146,7 @@ def compute(task: Task[AlignSettings], out: CheckpointWriter) -> None:
                     surface = Surface(scan.vertices, scan.faces)
                     found = align(marks, face, points, confidence, surface, settings)
                     trust = np.where(found.trusted, confidence, 0.0)
-                    calm = calmness(marks, core, points, trust, found.pose, surface)
+                    neutral = neutrality(marks, core, points, trust, found.pose, surface)
             except FrameRejected as error:
                 out.reject(row, error)
                 continue
@@ -162,8 +162,8 @@ def compute(task: Task[AlignSettings], out: CheckpointWriter) -> None:
                 found.surface_residual,
                 found.scale,
                 found.stretch,
-                calm.cost,
-                calm.sentence(int(landmarks.numbers[row])),
+                neutral.cost,
+                neutral.sentence(int(landmarks.numbers[row])),
             )
             _note(out, row, doubted, by_hand, found, settings)
             heads.append(found.pose)

@@ -5,7 +5,7 @@ landmark_doubted (F, 68) bool: points that disagree with the others; those by ha
 refined      (F,) bool: whether the surface made the pose better
 attrs        up, up_decision: where the head turned out to lie otherwise than ingest, without landmarks, assumed;
              size_decision: what is unusual about the size that found landmarks show
-             neutral_cost, neutral_reason: of the most neutral frame (calm.py), absent where every frame is rejected
+             neutral_cost, neutral_reason: of the most neutral frame, absent where every frame is rejected
 quality/align_landmark_residual, align_surface_residual (F,) f4 mm; neutral_cost (F,) f4 mm;
 align_scale, align_height, align_depth (F,) f4
 """
@@ -79,7 +79,7 @@ class AlignCheckpoint(Checkpoint):
         return np.asarray(self["landmark_doubted"][row], bool)
 
     def neutral_cost(self, row: int) -> float:
-        """mm; the lower, the more neutral, see calm.py."""
+        """mm; the lower, the more neutral, see neutral_cost.py."""
         return float(self["quality/neutral_cost"][row])
 
     @property
@@ -124,7 +124,7 @@ class AlignWriter:
         self._scale = out.figure("align_scale", "1")
         self._height, self._depth = out.figure("align_height", "1"), out.figure("align_depth", "1")
         self._neutral_cost = out.figure("neutral_cost", "mm")
-        self._calmest: tuple[float, str] = np.inf, ""
+        self._most_neutral: tuple[float, str] = np.inf, ""
         self._refined = np.zeros(len(out.statuses), bool)
 
     def frame(
@@ -149,12 +149,12 @@ class AlignWriter:
         self._scale[row] = scale
         _, self._height[row], self._depth[row] = stretch
         self._neutral_cost[row] = neutral_cost
-        self._calmest = min(self._calmest, (neutral_cost, neutral_reason))
+        self._most_neutral = min(self._most_neutral, (neutral_cost, neutral_reason))
 
     def close(self, turned_out: TurnedOut) -> None:
         """Write the rest."""
-        if self._calmest[1]:
-            self._out.attrs[NEUTRAL_COST], self._out.attrs[NEUTRAL_REASON] = self._calmest
+        if self._most_neutral[1]:
+            self._out.attrs[NEUTRAL_COST], self._out.attrs[NEUTRAL_REASON] = self._most_neutral
         self._out.array("refined", self._refined)
         for name, value in zip(_DECIDED, turned_out, strict=True):
             if value:

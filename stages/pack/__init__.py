@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mimicme.pipeline.captures.metadata import SubjectTable
 from mimicme.pipeline.errors import OutputError, UsageError
@@ -67,6 +67,15 @@ class PackResult:
     excluded: Mapping[str, str] = field(default_factory=dict)
     messages: tuple[str, ...] = ()
     verified: tuple[str, ...] = ()
+
+
+class About(NamedTuple):
+    """What the root of a release says of it: when it was made, its terms, the settings as JSON, its fingerprint."""
+
+    created: str
+    licence: str
+    config: str
+    fingerprint: str
 
 
 def pack(
@@ -117,40 +126,17 @@ def pack(
     memory = Memory(remembered, (stage.name for stage in stages))
     seen = first_look(kept, stages, isinstance(settings.shard, float | int), memory)
     whole = Whole(settings, template, captures, stages, seen)
-    remarks: list[str] = []
-    attributes = root_attributes(
-        created=created, licence=licence, config=config_json, fingerprint=fingerprint
-    )
+    about = About(created, licence, config_json, fingerprint)
     people = {i.sequence.item.subject: subjects.attributes(i.sequence.item.subject) for i in kept}
     if settings.shard == "none":
-        ask_for(ROOM_BYTES, "packing")
-        with ReleaseWriter(
-            output,
-            created=created,
-            licence=licence,
-            config=config_json,
-            fingerprint=fingerprint,
-            level=settings.compression_level,
-            vertices=settings.vertices,
-        ) as out:
-            out.template(template)
-            ok, rejected = write_subjects(out, kept, people, whole)
-        remarks, named = out.remarks, []
+        ok, rejected, remarks = _in_one_file(output, kept, people, whole, about)
+        named = []
     else:
         known = {} if force else untouched_shards(output, memory)
         made = write_shards(output, kept, people, whole, VERSION, force, side_by_side, known)
         ok, rejected = sum(one.ok for one in made), sum(one.rejected for one in made)
         remarks, named = [r for one in made for r in one.remarks], [one.shard for one in made]
-        kept_names = {shard.name for shard in named}  # a shard that is written anew has another name
-        as_before = [one for name, (_, of) in known.items() if name in kept_names for one in of]
-        write_index(
-            output,
-            attributes,
-            lambda root: layout.write_template(root, template, settings.compression_level),
-            named,
-            people_of(output, named, {one.subject: one for one in as_before}),
-            settings.compression_level,
-        )
+        _write_index(output, whole, about, named, known)
     shards.remove_others(output, (one.name for one in named))
     digest.forget_beside_link(link)
     paths = [shards.folder_of(output) / one.name for one in named]
@@ -159,6 +145,41 @@ def pack(
         memory.save(paths)
     messages = (*subjects.messages, *subjects.compare(captured), *remarks)
     return PackResult(output, ok, rejected, seen.failed, excluded, messages, verified)
+
+
+def _in_one_file(
+    output: Path,
+    kept: Sequence[PackInput],
+    people: Mapping[str, Mapping[str, Any]],
+    whole: Whole,
+    about: About,
+) -> tuple[int, int, list[str]]:
+    """Write a release that is one file: how many frames are registered and rejected, and what is to be said."""
+    ask_for(ROOM_BYTES, "packing")
+    settings = whole.settings
+    with ReleaseWriter(
+        output, **about._asdict(), level=settings.compression_level, vertices=settings.vertices
+    ) as out:
+        out.template(whole.template)
+        ok, rejected = write_subjects(out, kept, people, whole)
+    return ok, rejected, out.remarks
+
+
+def _write_index(
+    output: Path, whole: Whole, about: About, named: Sequence[shards.Shard], known: Mapping[str, Any]
+) -> None:
+    """Write the file beside the shards, of which some were `known` and left as they were."""
+    level = whole.settings.compression_level
+    kept_names = {shard.name for shard in named}  # a shard that is written anew has another name
+    as_before = [one for name, (_, of) in known.items() if name in kept_names for one in of]
+    write_index(
+        output,
+        root_attributes(**about._asdict()),
+        lambda root: layout.write_template(root, whole.template, level),
+        named,
+        people_of(output, named, {one.subject: one for one in as_before}),
+        level,
+    )
 
 
 STAGE = Stage(

@@ -15,10 +15,10 @@ from mimicme.pipeline.landmarks import GROUPS
 from mimicme.pipeline.template.eyelids import EYES, open_share
 from mimicme.pipeline.texture.skin_seen import is_skin
 from mimicme.stages.register.annealing import Step
+from mimicme.stages.register.detector_bias import CLOSED_EYE, SHUT_EYE
 from mimicme.stages.register.fit import Fitter
 from mimicme.stages.register.fit_target import Correspondences, FitTarget
 from mimicme.stages.register.frame import Frame, Registered
-from mimicme.stages.register.lid_habit import CLOSED_EYE, SHUT_EYE
 from mimicme.stages.register.mouth_light import Mouth, light_between_lips
 from mimicme.stages.register.person import Person
 from mimicme.stages.register.quality import LandmarkChecks, Quality
@@ -179,10 +179,10 @@ def assessed(
 
 
 def _told(person: Person, frame: Frame, given: Floats, unsaid: Collection[str]) -> Floats:
-    """(68, 3) the landmarks that tell a frame's expression, as given (68, 3, canonical), less a detector's habit; NaN
+    """(68, 3) the landmarks that tell a frame's expression, as given (68, 3, canonical), less a detector's bias; NaN
     where they say nothing."""
     known = frame.known
-    told = person.without_habit(np.where(known[:, None], given, 0.0), person.judging_habit(), frame, known)
+    told = person.without_bias(np.where(known[:, None], given, 0.0), person.judging_bias(), frame, known)
     told[~(known & frame.tells_expression)] = np.nan
     for eye in EYES if person.neutral is not None else ():
         # found between shut and open they say neither

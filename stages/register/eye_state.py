@@ -9,10 +9,10 @@ import numpy as np
 from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.landmarks import GROUPS
 from mimicme.pipeline.template.eyelids import EYES, open_share
+from mimicme.stages.register.detector_bias import CLOSED_EYE, OPEN_EYE, SHUT_EYE
 from mimicme.stages.register.eye_look import EYE_HIDDEN, EYE_SHOWN, unlike_skin
 from mimicme.stages.register.eyelids import covered
 from mimicme.stages.register.frame import Frame
-from mimicme.stages.register.lid_habit import CLOSED_EYE, OPEN_EYE, SHUT_EYE
 from mimicme.stages.register.person import Person
 from mimicme.stages.register.targets import ScanTarget
 

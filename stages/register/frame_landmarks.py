@@ -1,4 +1,4 @@
-"""The landmarks of one frame as they are fitted to: less a detector's habit, with shut lids met, and weighted."""
+"""The landmarks of one frame as they are fitted to: less a detector's bias, with shut lids met, and weighted."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.geometry.mesh import inverse, transform
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
 from mimicme.pipeline.template.eyelids import EYES, open_share
+from mimicme.stages.register.detector_bias import CLOSED_EYE
 from mimicme.stages.register.eye_look import EYE_HIDDEN, EYE_SHOWN, met
 from mimicme.stages.register.eye_state import closed_eyes, eyes_still_closed, eyes_unlike_skin
 from mimicme.stages.register.frame import Frame
-from mimicme.stages.register.lid_habit import CLOSED_EYE
 from mimicme.stages.register.person import Person
 from mimicme.stages.register.setup import Setup
 from mimicme.stages.register.spline import landmark_weights
@@ -52,7 +52,7 @@ class FrameLandmarks(NamedTuple):
         points = np.where(known[:, None], transform(inverse(frame.pose), frame.landmarks), 0.0)
         unlike = eyes_unlike_skin(person, points, frame, known, scan)
         surely_open = [eye for eye in EYES if unlike[eye] > EYE_SHOWN]
-        points = person.without_habit(points, person.detector_offset, frame, known, surely_open)
+        points = person.without_bias(points, person.detector_offset, frame, known, surely_open)
         shown = np.where((known & frame.tells_expression)[:, None], points, np.nan)
         closed = closed_eyes(person.open_eyes, shown, scan, unlike)
         for eye, shut in zip(EYES, closed, strict=True):
@@ -69,7 +69,7 @@ class FrameLandmarks(NamedTuple):
         known = frame.known
         surely_open = [eye for eye in EYES if open_share(on_first, person.open_eyes, eye) >= CLOSED_EYE]
         points = np.where(known[:, None], transform(inverse(pose), frame.landmarks), 0.0)
-        points = person.without_habit(points, person.detector_offset, frame, known, surely_open)
+        points = person.without_bias(points, person.detector_offset, frame, known, surely_open)
         shown = np.where((known & frame.tells_expression)[:, None], points, np.nan)
         closed = eyes_still_closed(person.open_eyes, shown, scan, on_first)
         for eye, shut in zip(EYES, closed, strict=True):

@@ -7,7 +7,7 @@ import numpy as np
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.landmarks import GROUPS, eye_distance
 from mimicme.pipeline.template.eyelids import EYES, open_share
-from mimicme.stages.register.lid_habit import CLOSED_EYE, OPEN_EYE
+from mimicme.stages.register.detector_bias import CLOSED_EYE, OPEN_EYE
 from mimicme.stages.register.notes import WELL_SEEN, parts_missing
 from mimicme.stages.register.quality import Quality
 from mimicme.stages.register.setup import Setup

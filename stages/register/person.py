@@ -13,10 +13,10 @@ from mimicme.pipeline.geometry.mesh import inverse, transform
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.template.eyelids import EYES, lid_opening
+from mimicme.stages.register.detector_bias import without_bias
 from mimicme.stages.register.ear_visibility import GENERIC_EARS
 from mimicme.stages.register.fit import Fitters
 from mimicme.stages.register.frame import Frame, Registered
-from mimicme.stages.register.lid_habit import without_habit
 from mimicme.stages.register.lid_motion import LidMotion
 from mimicme.stages.register.neutrality import eye_closed
 from mimicme.stages.register.notes import SHUT_LIDS_MM
@@ -113,35 +113,35 @@ class Person:
         offset[use] = detected - (self.setup.levels.fine.landmarks @ neutral.vertices)[use]
         return offset
 
-    def judging_habit(self) -> Floats:
+    def judging_bias(self) -> Floats:
         """(68, 3) mm: what is taken off detected landmarks before a fit is judged by them: `detector_offset`, but for
         an eye whose lids are shut on the neutral's own mesh: there the detector is right, and every frame has to say
         it."""
-        habit = self.detector_offset.copy()
+        bias = self.detector_offset.copy()
         if self.neutral is not None:
             template = self.setup.template
             own, reference = template.landmarks(self.neutral), template.landmarks()
             for eye in EYES:
-                beside = lid_opening(own + habit, reference, eye) - lid_opening(own, reference, eye)
+                beside = lid_opening(own + bias, reference, eye) - lid_opening(own, reference, eye)
                 if beside > SHUT_LIDS_MM:
-                    habit[GROUPS[eye]] = 0.0
-        return habit
+                    bias[GROUPS[eye]] = 0.0
+        return bias
 
-    def without_habit(
+    def without_bias(
         self,
         landmarks: Floats,
-        habit: Floats,
+        bias: Floats,
         frame: Frame,
         known: Bools,
         surely_open: Collection[str] = (),
     ) -> Floats:
-        """Landmarks (68, 3, canonical) of a frame, as far as `known` (68,), less a detector's habit (68, 3); see
-        `lid_habit.without_habit`."""
+        """Landmarks (68, 3, canonical) of a frame, as far as `known` (68,), less a detector's bias (68, 3); see
+        `detector_bias.without_bias`."""
         if self.neutral is None:
             return landmarks
         own = self.setup.template.landmarks(self.neutral)
         told = known & frame.tells_expression
-        return without_habit(landmarks, habit, frame.detected & known, told, own, self.open_eyes, surely_open)
+        return without_bias(landmarks, bias, frame.detected & known, told, own, self.open_eyes, surely_open)
 
 
 def _open_eyes(template: Template, neutral: Floats) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mimicme.pipeline.arrays import Floats, Ints
-from mimicme.pipeline.geometry.sky import sky_visibility
+from mimicme.pipeline.geometry.ambient_occlusion import sky_visibility
 from mimicme.pipeline.landmarks import GROUPS
 
 RECESSED = 0.65

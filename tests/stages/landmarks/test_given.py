@@ -602,6 +602,18 @@ def test_colours_that_are_no_skins_cost_no_frame(tmp_path, monkeypatch):
         assert (found["source"][0] == 2).any()
 
 
+def with_an_image(monkeypatch):
+    """Scans have texture coordinates, all in the upper half, and an image."""
+    loaded, image = detection.load_colored, np.zeros((4, 4, 3), np.uint8)
+
+    def colored(*arguments):
+        scan = loaded(*arguments)[0]
+        uv = np.tile([[0.5, 0.9]], (len(scan.vertices), 1))
+        return replace(scan, uv=uv, uv_faces=scan.faces), image, None
+
+    monkeypatch.setattr(detection, "load_colored", colored)
+
+
 @pytest.mark.parametrize(("away_mm", "refused"), [(0.0, True), (60.0, False)])
 def test_a_texture_upside_down_is_refused_where_the_turned_one_shows_the_same_face(
     tmp_path, monkeypatch, away_mm, refused
@@ -616,14 +628,7 @@ def test_a_texture_upside_down_is_refused_where_the_turned_one_shows_the_same_fa
             return Located(found.points + (0 if image is None else away_mm), found.source, found.confidence)
 
     monkeypatch.setattr(detection, "detector", lambda task: Turned())
-    loaded, image = detection.load_colored, np.zeros((4, 4, 3), np.uint8)
-
-    def colored(*arguments):
-        scan = loaded(*arguments)[0]
-        uv = np.tile([[0.5, 0.9]], (len(scan.vertices), 1))
-        return replace(scan, uv=uv, uv_faces=scan.faces), image, None
-
-    monkeypatch.setattr(detection, "load_colored", colored)
+    with_an_image(monkeypatch)
     with Checkpoint(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
         (status,) = found.statuses
         if refused:
@@ -652,14 +657,7 @@ def test_a_face_that_stands_on_its_head_in_the_texture_alone(tmp_path, monkeypat
             return replace(found, points=flipped, pose=np.diag([-1.0, -1.0, 1.0, 1.0]))
 
     monkeypatch.setattr(detection, "detector", lambda task: OnItsHead())
-    loaded, image = detection.load_colored, np.zeros((4, 4, 3), np.uint8)
-
-    def colored(*arguments):
-        scan = loaded(*arguments)[0]
-        uv = np.tile([[0.5, 0.9]], (len(scan.vertices), 1))
-        return replace(scan, uv=uv, uv_faces=scan.faces), image, None
-
-    monkeypatch.setattr(detection, "load_colored", colored)
+    with_an_image(monkeypatch)
     with Checkpoint(run(tmp_path, 3, file_from_scan=np.eye(4))) as found:
         assert len(found.statuses) == 3
         for row, status in enumerate(found.statuses):

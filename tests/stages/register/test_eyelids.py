@@ -256,7 +256,7 @@ def test_found_lids_that_the_fit_does_not_follow_do_not_judge_it(
 @pytest.mark.parametrize(
     ("apart", "look", "opens_mm", "least", "most"),
     [
-        # open, so that all of the detector's habit is taken off
+        # open, so that all of the detector's bias is taken off
         (0.05, "eye", 2.4, 0.3, 0.36),
         # shut, so that none is, and the lids are brought together
         (0.05, "skin", 2.4, -1e-3, 1e-3),

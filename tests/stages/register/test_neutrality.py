@@ -10,7 +10,7 @@ import pytest
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.template.eyelids import open_share
 from mimicme.stages.register import neutral_fit
-from mimicme.stages.register.lid_habit import CLOSED_EYE, OPEN_EYE, SHUT_EYE
+from mimicme.stages.register.detector_bias import CLOSED_EYE, OPEN_EYE, SHUT_EYE
 from mimicme.stages.register.neutrality import _smile, mouth_opening, moved, oddity
 
 

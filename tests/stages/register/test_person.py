@@ -1,4 +1,4 @@
-"""person: what is found with the neutral - a detector's habit, what is worn - holds in all other frames."""
+"""person: what is found with the neutral - a detector's bias, what is worn - holds in all other frames."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mimicme.pipeline.geometry.ambient_occlusion import sky_visibility
 from mimicme.pipeline.geometry.mesh import vertex_normals
-from mimicme.pipeline.geometry.sky import sky_visibility
 from mimicme.stages.register.regions import ears
 
 

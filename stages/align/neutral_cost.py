@@ -1,7 +1,7 @@
 """How neutral a frame is, before it is registered: what its subject's neutral is chosen by.
 
-A neutral is calm: its landmarks lie as the template's do.  It is also whole and sure: calmness is measured at the
-landmarks alone, and what a detector makes of half a face, or of a face from the side, often looks calm.
+Of a neutral the landmarks lie as the template's do.  It is also whole and sure: the deviation is measured at the
+landmarks alone, and what a detector makes of half a face, or of a face from the side, often looks neutral.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Core(NamedTuple):
     right: Bools
 
 
-class Calm(NamedTuple):
+class Neutrality(NamedTuple):
     """What speaks for a frame as its subject's neutral.
 
     Attributes:
@@ -71,9 +71,9 @@ def core_samples(template: Template) -> Core:
     return Core(template.vertices[index], core.areas[index], core.right[index])
 
 
-def calmness(
+def neutrality(
     marks: Floats, core: Core, points: Floats, confidence: Floats, pose: Floats, surface: Surface
-) -> Calm:
+) -> Neutrality:
     """How neutral a frame is.
 
     Args:
@@ -88,4 +88,4 @@ def calmness(
 
     given = np.asarray(np.isfinite(points[INNER]).all(axis=1))
     sure = float(np.where(given, confidence[INNER], 0.0).sum() / max(len(given), 1))
-    return Calm(deviation, share(core.areas * core.right), share(core.areas * ~core.right), sure)
+    return Neutrality(deviation, share(core.areas * core.right), share(core.areas * ~core.right), sure)

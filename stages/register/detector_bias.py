@@ -1,4 +1,4 @@
-"""What a detector has landmarks beside their places by, on a person, taken off them; and when an eye is shut.
+"""A detector's bias on a person, taken off the landmarks it finds; and when an eye is shut.
 
 A detector that sees a person's open eye narrower than it is has a rim beside its place, and has it there in the next
 frame, too.  When the lids meet there is one line to be seen, and it is right: the same offset, taken off then, would
@@ -27,9 +27,9 @@ most 1 %.  The winks of 24 people of `mimicme synth`, whose lids are 0.2 to 2.7 
 less than this."""
 
 
-def without_habit(
+def without_bias(
     landmarks: Floats,
-    habit: Floats,
+    bias: Floats,
     use: Bools,
     told: Bools,
     neutral: Floats,
@@ -39,12 +39,12 @@ def without_habit(
     """Landmarks (68, 3) without what their detector has them beside their places by; those not in use may be anything.
 
     Args:
-        landmarks: mm, canonical frame; habit: (68, 3) mm, how far from the neutral's own the detector had them there.
+        landmarks: mm, canonical frame; bias: (68, 3) mm, how far from the neutral's own the detector had them there.
         use: (68,) True where it is taken off; told: (68,) True where a landmark tells whether an eye is open.
         neutral: (68, 3) of the neutral's mesh; open_eyes: (68, 3) of the person with open eyes; canonical frame, mm.
         surely_open: those of `EYES` that are open, however near to each other the detector has their lids.
     """
-    off = np.where(use[:, None], habit, 0.0)
+    off = np.where(use[:, None], bias, 0.0)
     if not off.any():
         return landmarks
     seen = np.where(told[:, None], landmarks, np.nan)
