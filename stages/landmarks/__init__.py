@@ -692,7 +692,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=20,
+    version=21,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,

@@ -13,7 +13,7 @@ from mimicme.stages import FLOW, STAGES
 
 KNOWN = {
     "ingest": (13, "88e0ee4d75c7"),
-    "landmarks": (20, "79e39d1a7758"),
+    "landmarks": (21, "79e39d1a7758"),
     "align": (6, "327af77b6cf4"),
     "register": (23, "097a6d81a73e"),
     "repass": (10, "6603216eecb2"),
