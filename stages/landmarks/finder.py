@@ -231,7 +231,8 @@ class FaceFinder:
             "no-face",
             "no face is found on the scan",
             expected="a scan that shows a face from some side",
-            todo="Look at the scan; if it shows a face, put a landmark file beside the frame.",
+            todo="Look at the scan: a mask, a hand or hair over the nose hides a face; capture it again without. If it "
+            "shows one, put a landmark file beside the frame.",
         )
 
     def multi_view_consensus(

@@ -265,6 +265,16 @@ def test_what_passes_in_colours_passes_without(in_colours, spread):
     reject_bad(bare, replace(limits, max_expected_error_mm=2.2), 1000, False, 1.0)
 
 
+@pytest.mark.parametrize(("share", "said"), [(1.0, "which were found"), (0.0, "landmark file")])
+def test_what_to_do_of_uncertain_landmarks_goes_by_where_they_are_from(share, said):
+    """Of found ones there is no file to check."""
+    with pytest.raises(FrameRejected) as raised:
+        reject_bad(
+            replace(GOOD, expected_error=LIMITS.max_expected_error_mm + 1, landmarks_found=share), LIMITS, 9
+        )
+    assert said in raised.value.todo
+
+
 def test_without_landmarks_the_expected_error_is_not_known(rest):
     found = measure(rest, rest[0], checks=LandmarkChecks(np.nan, 9.0))
     assert np.isnan([found.expected_error, found.expected_error_low, found.expected_error_high]).all()
