@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 
@@ -17,6 +18,7 @@ from mimicme.stages.landmarks.brows import follow_brows
 from mimicme.stages.landmarks.chin import CHIN, RELIABLE, Chin, find_chin
 from mimicme.stages.landmarks.consensus import Consensus, consensus_of
 from mimicme.stages.landmarks.creases import follow_creases, unshown_parts
+from mimicme.stages.landmarks.half_shape import middle_by_shape
 from mimicme.stages.landmarks.halves import RIM_MM, completed, middle_of, missing_side
 from mimicme.stages.landmarks.hidden import refuse_hidden
 from mimicme.stages.landmarks.lids import follow_lids
@@ -153,7 +155,7 @@ class FaceFinder:
         head = find_head(scene, self.networks, near, missed)
         halves = [view for view in (missed if head is None else [head.view]) if missing_side(view)]
         for view in sorted(halves, key=lambda view: view.presence, reverse=True)[:MOST_HALVES]:
-            by_mirror = self._half_face(scene, image, view.pose, sure=head is not None)
+            by_mirror = self._half_face(scene, image, view, sure=head is not None)
             if by_mirror is not None:
                 return by_mirror
         seen = None if head is None else self.multi_view_consensus(scene, head, known=head.near)
@@ -165,28 +167,27 @@ class FaceFinder:
         return landmarks_on_scan(scene, *seen, self.to_ibug, self.chin, self.upper_face)
 
     def _half_face(
-        self, scene: Scene, image: NDArray[np.uint8] | None, pose: Floats, sure: bool
+        self, scene: Scene, image: NDArray[np.uint8] | None, seen_half: View, sure: bool
     ) -> Located | None:
         """Landmarks of a face of which the scan has one side, see `halves`; None where its whole shows no face.
 
         Args:
-            pose: (4, 4) about where the head is.
+            seen_half: a frontal view of it, which says about where the head is and which side is missing.
             sure: the half alone shows a face; else the whole has to show one clearly.
         """
-        whole, view = self._whole_face(scene, image, pose)
+        side = -missing_side(seen_half)
+        whole, view = self._whole_face(scene, image, seen_half.pose)
         for _ in range(MIDDLE_ROUNDS - 1):
-            # of a whole the networks see more, but its middle is where it was completed: the scan's own points say more
-            own = scene.surface.distance(view.points - scene.centre) < RIM_MM
-            pose = head_pose(view.points, np.where(own, 0.02 + view.cosine**2, LEAST_TRUST))
-            whole, view = self._whole_face(scene, image, pose)
-        # what is mirrored about a middle that is off makes a face wider or narrower than it is: its picture stays as an
-        # average face's
-        found = refine_pose(whole, view, self.networks, rounds=1, width_mm=FACE_MM)
+            tried = []
+            for pose in self._own_poses(scene, view, side):
+                tried.append(self._whole_face(scene, image, pose))
+                if tried[-1][1].presence > SURE_PRESENCE:
+                    break
+            whole, view = max(tried, key=lambda one: one[1].presence)
+        found = refine_pose(whole, view, self.networks, rounds=1)
         if found is not None and not sure and found.view.presence <= SURE_PRESENCE:
             return None
-        seen = (
-            None if found is None else self.multi_view_consensus(whole, found, known=False, width_mm=FACE_MM)
-        )
+        seen = None if found is None else self.multi_view_consensus(whole, found, known=False)
         if seen is None or np.median(seen[0].spread) > FACE_SPREAD_MM:
             return None
         return on_scan_itself(
@@ -194,10 +195,32 @@ class FaceFinder:
         )
 
     def _whole_face(self, scene: Scene, image: NDArray[np.uint8] | None, pose: Floats) -> tuple[Scene, View]:
-        """Half a face completed about its middle, which is searched for near a pose (4, 4); and its frontal view."""
+        """Half a face completed about its middle, which is searched for near a pose (4, 4); and its frontal view, as
+        wide as the face in a first one wants."""
         middle = middle_of(scene.surface, scene.centre, pose)
         whole = Scene(completed(scene.mesh, scene.surface, scene.centre, middle), image)
-        return whole, detect_points(whole, head_camera(middle), self.networks)
+        first = detect_points(whole, head_camera(middle), self.networks)
+        if not np.isfinite(first.misfit_mm):
+            return whole, first
+        return whole, detect_points(whole, head_camera(first.pose, width_mm=first.width_mm), self.networks)
+
+    def _own_poses(self, scene: Scene, view: View, side: int) -> Iterator[Floats]:
+        """Poses (4, 4) of a head as what the scan itself has of it says, the likeliest first: by the template's shape,
+        which goes astray where the networks saw the head turned by 17 degrees, and by the networks' points.  Of its
+        whole they see more, but its middle is where it was completed.
+
+        Args:
+            view: of the whole.
+            side: which the scan has, see `middle_by_shape`.
+        """
+        if self.upper_face is not None and side:
+            points = self.to_ibug.landmarks(view.points, view.pose, scene.textured)
+            mesh = scene.mesh
+            found = middle_by_shape(self.upper_face, mesh.vertices, mesh.faces, points, view.pose, side)
+            if found is not None:
+                yield found
+        own = scene.surface.distance(view.points - scene.centre) < RIM_MM
+        yield head_pose(view.points, np.where(own, 0.02 + view.cosine**2, LEAST_TRUST))
 
     def _no_face(self, scan: Mesh, image: NDArray[np.uint8] | None) -> FrameRejected:
         """The rejection; before that the scan is looked at the other way round, from where its triangles are backs."""
@@ -217,11 +240,12 @@ class FaceFinder:
             "no-face",
             "no face is found on the scan",
             expected="a scan that shows a face from some side",
-            todo="Look at the scan; if it shows a face, put a landmark file beside the frame.",
+            todo="Look at the scan: a mask, a hand or hair over the nose hides a face; capture it again without. If it "
+            "shows one, put a landmark file beside the frame.",
         )
 
     def multi_view_consensus(
-        self, scene: Scene, head: Head, known: bool, width_mm: float | None = None
+        self, scene: Scene, head: Head, known: bool
     ) -> tuple[Consensus, list[View]] | None:
         """The consensus of views rendered around the head's pose, and these; None when too few show a face.
 
@@ -230,9 +254,8 @@ class FaceFinder:
 
         Args:
             known: the head was searched for from where it was one frame ago; then less is needed.
-            width_mm: how wide the pictures are; None: as the views' consensus says.
         """
-        pose, wide = head.pose, width_mm or head.view.width_mm
+        pose, wide = head.pose, head.view.width_mm
         sides = VIEWS if head.view.seen.mean() >= ENOUGH_SEEN else VIEWS + ASIDE
         between = ACROSS if known and sides == VIEWS else sides
         settled, rounds, close = False, 0, TRACKED_DEG if known else SETTLED_DEG
@@ -253,11 +276,11 @@ class FaceFinder:
             if last:
                 return consensus, views
             rounds += 1
-            wanted = width_mm or consensus.width_mm
-            turned, wider = angle_deg(pose, consensus.pose), wanted / wide
+            turned, wider = angle_deg(pose, consensus.pose), consensus.width_mm / wide
             settled = rounds >= (1 if known else 2)
             settled &= turned < close and abs(np.log(wider)) < SETTLED_SHARE
-            pose, wide, marks = consensus.pose, wanted, ibug_from_mediapipe(consensus.points)
+            pose, wide = consensus.pose, consensus.width_mm
+            marks = ibug_from_mediapipe(consensus.points)
 
 
 def on_scan_itself(located: Located, scene: Scene) -> Located:

@@ -6,7 +6,8 @@ symmetric, so that what is missing is shown by its mirror image; only points on 
 Where the middle of the face is the networks see no better than to 3 mm and 7 degrees there.  The surface says it:
 across the middle of a symmetric surface its depth is an even function.  In slices from forehead to chin, an even
 polynomial is fitted to the depth within `BESIDE_MM` of the middle; offset and turn of the middle are those that leave
-the least (variable projection: Golub and Pereyra 1973).
+the least (variable projection: Golub and Pereyra 1973).  Of degree 4 it bends too little beside the ridge of a nose:
+where one side alone is seen the middle came out 1.6 mm inside of it, of 24 halves of all makers alike.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from mimicme.stages.landmarks.views import View
 MIDDLE_MM = 8.0
 MISSING, THERE = 0.5, 0.75
 BESIDE_MM = 12.0  # around the middle: the ridge of the nose and the beginning of its sides, half of the mouth
+EVEN = (2, 4, 6)  # powers of the distance from the middle, in `BESIDE_MM`
 SLICE_MM, TOP_MM, BOTTOM_MM = 8.0, 72.0, -88.0  # in the head's axes, from hair to chin
 STEP_MM = 1.5
 LEAST_IN_SLICE = 24
@@ -104,12 +106,14 @@ def _even(x: Floats, y: Floats, z: Floats, before: Floats) -> Floats:
             s = (x[k] + step[2] * y[k] + step[1] * z[k] - step[0]) / BESIDE_MM
             depth = z[k] - step[1] * x[k]
             beside = y[k] - y[k].mean()
-            basis = np.stack([np.ones(len(k)), beside, s**2, s**4], axis=1)
+            basis = np.stack([np.ones(len(k)), beside, *(s**power for power in EVEN)], axis=1)
             root = np.sqrt(weights[k])[:, None]
             q, _ = np.linalg.qr(basis * root)
             fit = q @ (q.T @ (depth * root[:, 0]))
             coefficients = np.linalg.lstsq(basis * root, depth * root[:, 0], rcond=None)[0]
-            slope = (2 * coefficients[2] * s + 4 * coefficients[3] * s**3) / BESIDE_MM
+            slope = (
+                np.stack([power * s ** (power - 1) for power in EVEN], axis=1) @ coefficients[2:]
+            ) / BESIDE_MM
             # d residual / d (offset, yaw, roll), its part within the basis taken off (Kaufman 1975)
             change = np.stack([slope, -x[k] - slope * z[k], -slope * y[k]], axis=1) * root
             columns.append(change - q @ (q.T @ change))

@@ -106,18 +106,13 @@ def refine_pose(
     networks: PictureNetworks,
     rounds: int = 2,
     missed: list[View] | None = None,
-    width_mm: float | None = None,
 ) -> Head | None:
     """Pose refinement: render from straight ahead of the pose found, detect again; None when it is no face: then
-    `missed` takes the last view.
-
-    Args:
-        width_mm: how wide the pictures are; None: as the face in the one before says.
-    """
+    `missed` takes the last view.  Each picture is as wide as the face in the one before says."""
     for _ in range(rounds):
         if not np.isfinite(view.misfit_mm):
             return None
-        view = detect_points(scene, head_camera(view.pose, width_mm=width_mm or view.width_mm), networks)
+        view = detect_points(scene, head_camera(view.pose, width_mm=view.width_mm), networks)
     if is_face(view):
         return Head(view.pose, view)
     if missed is not None:

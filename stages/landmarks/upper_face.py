@@ -15,6 +15,7 @@ between them is nearer than either.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -101,11 +102,13 @@ class UpperFace:
         samples: of its surface, in the template's axes, about the middle of its nose.
         marks: (68, 3) its landmarks there, mm.
         eyes_mm: the distance between its eyes.
+        halves: of its left (1) and its right half (-1) alone, as `samples`; None where there is hardly any.
     """
 
     samples: Samples
     marks: Floats
     eyes_mm: float
+    halves: Mapping[int, Samples | None]
 
 
 def upper_face_of(template: Template) -> UpperFace | None:
@@ -114,8 +117,15 @@ def upper_face_of(template: Template) -> UpperFace | None:
         return None
     marks = template.landmarks()
     nose, eyes = marks[GROUPS["nose"]].mean(axis=0), eye_distance(marks)
-    samples = _sampled(template.vertices - nose, template.faces, eyes, TEMPLATE_MM)
-    return None if samples is None else UpperFace(samples, marks - nose, eyes)
+    places = template.vertices - nose
+    samples = sampled(places, template.faces, eyes, TEMPLATE_MM)
+    if samples is None:
+        return None
+    middle = places - [-nose[0], 0.0, 0.0]  # the template's own, x = 0
+    halves = {
+        side: sampled(places, one_side(middle, template.faces, side), eyes, TEMPLATE_MM) for side in (1, -1)
+    }
+    return UpperFace(samples, marks - nose, eyes, halves)
 
 
 @lru_cache(maxsize=2)
@@ -209,22 +219,22 @@ def find_upper_face(
         points: (68, 3) landmarks as the networks have them, finite but for the jaw.
         quick: with a quarter of the samples and half of the rounds.
     """
-    turn, scale, nose = _pose(face.marks, points)
-    seen = _sampled((vertices - nose) @ turn, faces, WIDER * scale * face.eyes_mm, SCAN_MM)
+    turn, scale, nose = pose_of(face.marks, points)
+    seen = sampled((vertices - nose) @ turn, faces, WIDER * scale * face.eyes_mm, SCAN_MM)
     placed = scale * face.marks
     if seen is None:
         return placed[UPPER] @ turn.T + nose, np.zeros(len(UPPER))
     every = slice(None, None, EVERY if quick else 1)
     samples = scale * face.samples.places[every]
     unit = scale * face.eyes_mm
-    bend, widths = _bend(samples / unit)
-    on_marks, _ = _bend(placed / unit)
+    on_samples, widths = bend(samples / unit)
+    on_marks, _ = bend(placed / unit)
     on_anchors = on_marks[ANCHORS].reshape(-1, len(widths))
     missing = ((points[ANCHORS] - nose) @ turn - placed[ANCHORS]).ravel()
     amounts, like = laid_onto(
         Samples(samples, face.samples.normals[every]),
         seen,
-        bend,
+        on_samples,
         Wanted(
             np.diag(1 / widths**2) + on_anchors.T @ on_anchors / ANCHOR_MM**2,
             on_anchors.T @ missing / ANCHOR_MM**2,
@@ -233,11 +243,11 @@ def find_upper_face(
         QUICK_ROBUST if quick else ROBUST,
     )
     found = placed[UPPER] + on_marks[UPPER] @ amounts
-    alike = like_around(found, samples + bend @ amounts, like, AROUND_MM)
+    alike = like_around(found, samples + on_samples @ amounts, like, AROUND_MM)
     return found @ turn.T + nose, ramp(alike, LIKE)
 
 
-def _pose(marks: Floats, points: Floats) -> tuple[Floats, float, Floats]:
+def pose_of(marks: Floats, points: Floats) -> tuple[Floats, float, Floats]:
     """Where most of the points `STEADY` of a face (68, 3) have the template's marks (68, 3): turn (3, 3), scale, and
     the place (3,) of the marks' origin; by Geman-McClure's weights."""
     source, target = marks[STEADY], points[STEADY]
@@ -252,7 +262,7 @@ def _pose(marks: Floats, points: Floats) -> tuple[Floats, float, Floats]:
     return turn, scale, shift
 
 
-def _bend(places: Floats) -> tuple[Floats, Floats]:
+def bend(places: Floats) -> tuple[Floats, Floats]:
     """(n, 3, k) displacement of places (n, 3), in distances between the eyes about the nose, by one of each
     deformation; and their standard deviations (k,), mm."""
     terms = np.stack([(places ** np.array(powers)).prod(axis=1) for powers in POWERS], axis=1)
@@ -266,7 +276,12 @@ def _bend(places: Floats) -> tuple[Floats, Floats]:
     return out, widths
 
 
-def _sampled(vertices: Floats, faces: Ints, eyes_mm: float, cell_mm: float) -> Samples | None:
+def one_side(vertices: Floats, faces: Ints, side: int) -> Ints:
+    """The faces (t, 3) of which all is to the left (side 1) or to the right (-1) of x = 0."""
+    return np.asarray(faces[(side * vertices[:, 0] > 0)[faces].all(axis=1)])
+
+
+def sampled(vertices: Floats, faces: Ints, eyes_mm: float, cell_mm: float) -> Samples | None:
     """The surface of what may be upper face, in cells; None where there is hardly any.
 
     Args:

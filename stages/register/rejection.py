@@ -29,6 +29,10 @@ class Limits:
     """Of the template: see `vertex_spread`; `max_expected_error_mm` is that of one of 1."""
 
 
+MOSTLY = 0.5
+"""Share of a frame's landmarks that were found from which on they are spoken of as found, not as a file's."""
+
+
 def _reject_half(share: float, side: str, limits: Limits, first: bool) -> None:
     """Raise when the scan shows too little of the half of the face of which it shows less."""
     bounds = {"min_half_share": limits.min_half_share}
@@ -117,6 +121,11 @@ def reject_bad(
         own = math.sqrt(max(own**2 - bare_excess(bare_share) - stretched, 0.0))
     if own > limits.max_expected_error_mm:  # of too few landmarks it is not known
         most, passes = limits.max_expected_error_mm * limits.spread, math.ceil(10 * own) / 10
+        check = (
+            "Look at the frame's landmarks, which were found (`mimicme landmarks --review`), and correct them"
+            if quality.landmarks_found > MOSTLY
+            else "Check the frame's landmark file"
+        )
         raise FrameRejected(
             "register-landmarks",
             "where the skin has gone cannot be told: the landmarks are too uncertain, or the face is too far from the "
@@ -126,7 +135,7 @@ def reject_bad(
             + (", by no more stretching than the subject's neutral has" if stretched else ""),
             expected=f"at most {most:.1f} mm, which register.max_expected_error_mm = "
             f"{limits.max_expected_error_mm:g} is with this template",
-            todo=f"Check the frame's landmark file, or raise register.max_expected_error_mm to {passes:g}.",
+            todo=f"{check}, or raise register.max_expected_error_mm to {passes:g}.",
         )
     folded = (quality.flipped_triangles + quality.degenerate_triangles) / max(triangles, 1)
     if folded > limits.max_folded_share:

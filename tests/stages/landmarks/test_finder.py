@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -186,8 +187,10 @@ def test_of_half_a_face_the_points_it_has_are_those_of_the_whole(finder, person,
     assert not found.source[other].any()
 
 
-def test_half_a_face_is_completed_about_the_pose_of_the_round_before(finder, person, monkeypatch):
-    """Each pose that is looked for is used: the last whole is refined from its own view."""
+@pytest.mark.parametrize("shape", [True, False])
+def test_half_a_face_is_completed_about_the_pose_of_the_round_before(finder, person, monkeypatch, shape):
+    """Each pose that is looked for is used, by shape where the template has one: the last whole is refined from its own
+    view."""
     from mimicme.stages.landmarks import finder as module
 
     mesh, image, truth = person
@@ -198,20 +201,30 @@ def test_half_a_face_is_completed_about_the_pose_of_the_round_before(finder, per
         given.append(head_pose(*arguments))
         return given[-1]
 
+    def by_shape(face, vertices, faces, points, pose, side):
+        assert shape and side == 1
+        given.append(pose.copy())
+        return given[-1]
+
     def middle(surface, centre, pose):
         asked.append(pose)
         return pose
 
-    def refine(scene, view, networks, rounds, width_mm):
-        assert width_mm == FACE_MM
+    def refine(scene, view, networks, rounds):
         refined.append(view)
 
     monkeypatch.setattr(module, "head_pose", pose_of)
     monkeypatch.setattr(module, "middle_of", middle)
     monkeypatch.setattr(module, "refine_pose", refine)
+    monkeypatch.setattr(module, "missing_side", lambda view: -1)
+    monkeypatch.setattr(module, "SURE_PRESENCE", -np.inf)  # the first pose will do
+    monkeypatch.setattr(module, "middle_by_shape", by_shape)
+    if not shape:
+        monkeypatch.setattr(finder, "upper_face", None)
     start = np.eye(4)
     start[:3, 3] = truth[30] - [0, 0, 30]
-    assert finder._half_face(Scene(half, image), image, start, sure=True) is None
+    half_seen = SimpleNamespace(pose=start)
+    assert finder._half_face(Scene(half, image), image, half_seen, sure=True) is None
     assert len(asked) == module.MIDDLE_ROUNDS and asked[0] is start
     assert len(given) == module.MIDDLE_ROUNDS - 1
     assert all(used is made for used, made in zip(asked[1:], given, strict=True))

@@ -211,3 +211,14 @@ def test_a_scream_is_not_rejected_because_it_stretches_the_face(dome, found_shar
     passes = np.ceil(10 * own) / 10
     assert f"max_expected_error_mm to {passes:g}." in raised.value.todo
     reject_bad(scream(5.0), replace(limits, max_expected_error_mm=passes), 1000, neutral_stretch=0.15)
+
+
+@pytest.mark.parametrize(("share", "said"), [(1.0, "which were found"), (0.0, "landmark file")])
+def test_what_to_do_of_uncertain_landmarks_goes_by_where_they_are_from(dome, share, said):
+    """Of found ones there is no file to check."""
+    uncertain = replace(
+        dome.GOOD, expected_error=dome.LIMITS.max_expected_error_mm + 1, landmarks_found=share
+    )
+    with pytest.raises(FrameRejected) as raised:
+        reject_bad(uncertain, dome.LIMITS, 9)
+    assert said in raised.value.todo
