@@ -42,7 +42,10 @@ RIM_MM = 2.0  # a landmark further from the scan lies on the mirror image
 def missing_side(view: View) -> int:
     """Which side of a face a frontal view of it does not see: 1 the subject's left, -1 the right, 0 neither."""
     across = (view.points - view.pose[:3, 3]) @ view.pose[:3, 0]
-    left, right = (float(view.seen[side].mean()) for side in (across > MIDDLE_MM, across < -MIDDLE_MM))
+    sides = across > MIDDLE_MM, across < -MIDDLE_MM
+    if not all(side.any() for side in sides):  # points beside the head's pose: no face as it is drawn
+        return 0
+    left, right = (float(view.seen[side].mean()) for side in sides)
     if left < MISSING and right > THERE:
         return 1
     return -1 if right < MISSING and left > THERE else 0

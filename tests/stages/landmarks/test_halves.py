@@ -114,6 +114,12 @@ def test_a_side_is_missing_where_the_other_alone_is_seen(left, right, side):
     assert missing_side(view) == side
 
 
+def test_points_that_lie_on_one_side_of_the_pose_alone_are_no_half():
+    view = SimpleNamespace(pose=np.eye(4), points=np.full((478, 3), 30.0), seen=np.ones(478, bool))
+    with np.errstate(all="raise"):
+        assert missing_side(view) == 0
+
+
 def test_pictures_are_as_wide_as_the_face_in_them_wants(monkeypatch):
     """Of half a face's whole, too: a short face drawn in an average one's pictures comes out 8 mm off."""
     widths = []
