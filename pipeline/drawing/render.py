@@ -462,9 +462,6 @@ def draw_crosses(
     for i, (x, y) in enumerate(np.asarray(points_px, np.float64).reshape(-1, 2)):
         if not (0 <= x < width and 0 <= y < height):  # false for NaN too
             continue
-        for wide, fill in ((4, INK), (2, color)):
-            for rise in (-radius_px, radius_px):
-                draw.line((x - radius_px, y - rise, x + radius_px, y + rise), fill=fill, width=wide)
         if labels is not None:
             draw.text(
                 (x + 1.3 * radius_px, y),
@@ -475,6 +472,9 @@ def draw_crosses(
                 stroke_width=2,
                 stroke_fill=INK,
             )
+        for wide, fill in ((4, INK), (2, color)):
+            for rise in (-radius_px, radius_px):
+                draw.line((x - radius_px, y - rise, x + radius_px, y + rise), fill=fill, width=wide)
     return np.asarray(sheet)
 
 

@@ -202,7 +202,7 @@ def test_same_seed_same_bytes_also_where_it_was_interrupted_other_seed_other_peo
     assert not json.loads((tmp_path / "parts" / "synth.json").read_text())["complete"]
     seen: list[str] = []
     synthesise(tmp_path / "parts", *arguments, lambda a, b, name: seen.append(name), triangles=6_000)
-    assert seen[0] == "the template is made ready"  # said before a frame is made
+    assert seen[0] == "first the template is made ready ..."  # said before a frame is made
     assert len(seen) > 1 and all("surprise" in name for name in seen[1:])
     assert digests(tmp_path / "parts") == first
     seen.clear()

@@ -165,7 +165,9 @@ def test_what_align_wrote_is_read(tmp_path: Path) -> None:
     with writing(tmp_path / "a.h5", stage="align", item="S/q", made_by={}) as out:
         out.frames([3, 7])
         writer = AlignWriter(out)
-        writer.frame(1, pose, trusted, True, 2.5, 0.25, 1.1, np.array([1, 0.7, 1.2]), 3.5, "frame 7: calm")
+        writer.frame(
+            1, pose, trusted, ~trusted, True, 2.5, 0.25, 1.1, np.array([1, 0.7, 1.2]), 3.5, "frame 7: calm"
+        )
         writer.close(TurnedOut("-x", "-x is up: ...", "unusual size: ..."))
     with AlignCheckpoint(tmp_path / "a.h5") as made:
         assert np.array_equal(made.pose(1), pose) and np.isnan(made.pose(0)).all()
@@ -193,6 +195,7 @@ def test_the_most_neutral_frame_is_told_and_none_of_a_rejected_sequence(tmp_path
                     row,
                     np.eye(4),
                     np.ones(68, bool),
+                    np.zeros(68, bool),
                     True,
                     1.0,
                     1.0,

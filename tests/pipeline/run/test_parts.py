@@ -85,7 +85,7 @@ def test_progress_counts_the_frames_of_parts_once(in_parts, fake, monkeypatch):
     # when it begins, after each of the two jobs of four sequences and the parts of one, and at the end
     assert len(drawn) == 1 + 8 + len(ALL_PARTS) + 1
     assert "left" not in drawn[0] and all("left" in text for text in drawn[1:-2])
-    assert drawn[-1] == "read to fit: 4 of 4 sequences"
+    assert drawn[-1] == "read to fit: 4 of 4 sequences, 8 of 8 steps"
 
 
 def test_killed_among_its_parts_a_run_goes_on_with_the_others(in_parts, fake):
