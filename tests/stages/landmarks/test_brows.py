@@ -288,3 +288,18 @@ def test_hair_a_little_greyer_than_skin_is_told_from_shade():
     reddish = HAIR_RGB.mean() * SKIN_RGB / SKIN_RGB.mean()
     ends = [in_colors(beside_shade(reddish + share * (HAIR_RGB - reddish)))[0][-1] for share in (0.4, 1.0)]
     np.testing.assert_allclose(ends[0], ends[1], atol=0.3 * PIXELS_PER_MM)
+
+
+def test_a_path_that_leaves_the_brow_for_some_millimetres_is_brought_back():
+    x = np.linspace(-1, 1, 120)
+    arch = 1.5 - 2.0 * x**2
+    path = arch + np.random.default_rng(0).normal(scale=0.3, size=120)
+    path[70:90] += 6.0  # around a hole
+    path[105:] += np.linspace(0, 1.0, 15)  # a hook is the brow's own
+    found = brows._arch(path, np.full(120, 0.5), 0.0, 119.0)
+    assert np.abs(found - arch)[70:90].max() < 0.8
+    assert np.abs(found - path)[:70].max() < 0.2
+    assert np.abs(found - path)[105:].max() < 0.5
+    few = np.zeros(120)
+    few[:5] = 0.5
+    np.testing.assert_array_equal(brows._arch(path, few, 0.0, 119.0), path)
