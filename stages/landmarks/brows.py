@@ -325,24 +325,27 @@ def _end(dark: Floats, between: slice, outwards: int, beyond: float, believed: f
     from_, to = (round(reach / STEP_MM) for reach in (INWARDS_MM, BEYOND_MM))
     usual = float(np.nanmedian(dark[between]))
     clear = _away_from_nan(dark)
-    steps: list[tuple[float, float, float]] = []
-    for off in range(-from_, to + 1):
-        places = networks + outwards * (off + np.arange(-width, width))
-        if not usual > 0 or places.min() < 0 or places.max() >= len(dark) or not clear[places].min() > 0:
-            continue
-        inside, outside = dark[places[:width]].mean() / usual, dark[places[width:]].mean() / usual
-        seen = min(
+    elsewhere = float(np.clip(networks + outwards * beyond / STEP_MM, 0, len(dark) - 1))
+    off = np.arange(-from_, to + 1)
+    # (k, 2 width) places beside each step, from inside to outside
+    places = networks + outwards * (off[:, None] + np.arange(-width, width))
+    fine = (places.min(axis=1) >= 0) & (places.max(axis=1) < len(dark))
+    off, places = off[fine], places[fine]
+    nearest = clear[places].min(axis=1)
+    off, places, nearest = off[nearest > 0], places[nearest > 0], nearest[nearest > 0]
+    if not usual > 0 or not len(off):
+        return elsewhere, 0.0
+    inside, outside = (dark[part].mean(axis=1) / usual for part in (places[:, :width], places[:, width:]))
+    seen_by = np.minimum.reduce(
+        [
             ramp(inside, INSIDE_DARK),
             ramp(outside, OUTSIDE_DARK),
-            ramp((inside - max(outside, 0.0)) / max(inside, 1e-3), STEP),
-            ramp(clear[places].min() - STEP_MM, CLEAR_MM),
-        )
-        height = inside - outside - TIE_PER_MM * STEP_MM * abs(off)
-        steps.append((float(seen), float(height), networks + outwards * (off - 0.5)))
-    elsewhere = float(np.clip(networks + outwards * beyond / STEP_MM, 0, len(dark) - 1))
-    if not steps:
-        return elsewhere, 0.0
-    seen_by, heights, ends = np.array(steps).T
+            ramp((inside - np.maximum(outside, 0.0)) / np.maximum(inside, 1e-3), STEP),
+            ramp(nearest - STEP_MM, CLEAR_MM),
+        ]
+    )
+    heights = inside - outside - TIE_PER_MM * STEP_MM * np.abs(off)
+    ends = networks + outwards * (off - 0.5)
     weights = np.exp((seen_by * heights - (seen_by * heights).max()) / ALIKE)
     evidence = believed * float((weights * seen_by).max() / weights.max())
     return elsewhere + evidence * (float(weights @ ends / weights.sum()) - elsewhere), evidence

@@ -201,5 +201,5 @@ def _sampled(vertices: Floats, faces: Ints, eyes_mm: float, cell_mm: float, wide
     reach = np.abs(vertices[:, 0]) < ASIDE * wider * eyes_mm
     reach &= (vertices[:, 1] < ABOVE * wider * eyes_mm) & (vertices[:, 1] > -BELOW * wider * eyes_mm)
     reach &= vertices[:, 2] > -BEHIND * wider * eyes_mm
-    corners = vertices[faces[reach[faces].any(axis=1)]]
+    corners = vertices[faces[reach[faces.T].any(axis=0)]]
     return samples_of(corners, cell_mm, LEAST_FACING, INDEPENDENT)

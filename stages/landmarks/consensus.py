@@ -7,7 +7,8 @@ points are lifted to the scan first (views.py), and their robust mean is taken.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -19,7 +20,8 @@ ROBUST_MM = 1.0  # scale of the robust mean: views that disagree by more count l
 TRUST_MM = 1.5  # a point whose views disagree by more says little of the head's pose
 
 
-class Consensus(NamedTuple):
+@dataclass(frozen=True)
+class Consensus:
     """The consensus of several views.
 
     Attributes:
@@ -32,12 +34,12 @@ class Consensus(NamedTuple):
     spread: Floats
     support: Floats
 
-    @property
+    @cached_property
     def pose(self) -> Floats:
         """(4, 4) of the head, head -> scan."""
         return head_pose(self.points, 0.02 + self.support / (1 + (self.spread / TRUST_MM) ** 2))
 
-    @property
+    @cached_property
     def width_mm(self) -> float:
         """How wide pictures of this face should be."""
         return face_width(self.points)

@@ -226,12 +226,12 @@ def _runs(hole: Floats) -> tuple[int, Floats, Floats]:
     # pixels that are turned leave gaps
     filled = ndimage.binary_closing(np.pad(filled, 2), np.ones((3, 3)))[2:-2, 2:-2]
     top, bottom = np.zeros(width), np.zeros(width)
-    for k in range(width):
-        edges = np.flatnonzero(np.diff(np.r_[False, filled[:, k], False].astype(np.int8)))
-        first, last = edges[::2], edges[1::2]
-        if len(first):
-            longest = int((last - first).argmax())
-            top[k], bottom[k] = first[longest] + low[1], last[longest] + low[1]
+    changes = np.diff(np.pad(filled.T.astype(np.int8), ((0, 0), (1, 1))), axis=1)
+    (column, first), (_, last) = np.nonzero(changes > 0), np.nonzero(changes < 0)
+    # column by column, the longest first, of equal ones the upper one
+    order = np.lexsort((first, first - last, column))
+    at, longest = np.unique(column[order], return_index=True)
+    top[at], bottom[at] = (rows[order[longest]] + low[1] for rows in (first, last))
     return int(low[0]), top, bottom
 
 
@@ -402,7 +402,7 @@ def look_of(picture: NDArray[np.float32], empty: Bools, marks: Floats) -> Look:
     opening = grown(-LID_INSIDE_MM)
     unlike = None
     if opening.sum() >= LEAST_PIXELS:
-        unlike = distance_from(picture, grown(far) & ~grown(near) & ~empty)
+        unlike = distance_from(picture, grown(far) & ~grown(near) & ~empty, opening)
     there = _eye_there(picture, empty, marks)
     if unlike is None:
         return Look(np.nan, height, there=there)

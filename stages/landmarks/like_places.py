@@ -119,13 +119,15 @@ def _on_triangles(corners: Floats, cell_mm: float) -> tuple[Floats, Floats]:
     """Points (n, 3) spread over triangles (t, 3, 3), some in each cell, and the areas (n, 3) they stand for, along the
     normals; on small triangles their middle."""
     first, one, other = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    areas = np.cross(one, other) / 2
+    x, y, z = ((one[:, j] * other[:, k] - one[:, k] * other[:, j]) / 2 for j, k in ((1, 2), (2, 0), (0, 1)))
+    areas = np.stack([x, y, z], axis=1)
     counts = np.clip(np.ceil(lengths(areas) / (0.6 * cell_mm**2)), 1, MOST_SAMPLES).astype(np.int64)
     of = np.repeat(np.arange(len(corners)), counts)
     number = np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
+    share = np.full((len(of), 2), 1 / 3)
+    large = counts[of] > 1
     # the plastic number's sequence: evenly over a square, whose upper half is folded onto the triangle
-    share = (0.5 + number[:, None] * np.array([0.7548776662466927, 0.5698402909980532])) % 1
-    share = np.where(share.sum(axis=1, keepdims=True) > 1, 1 - share, share)
-    share[counts[of] == 1] = 1 / 3
+    square = (0.5 + number[large, None] * np.array([0.7548776662466927, 0.5698402909980532])) % 1
+    share[large] = np.where(square.sum(axis=1, keepdims=True) > 1, 1 - square, square)
     places = first[of] + share[:, :1] * one[of] + share[:, 1:] * other[of]
     return places, areas[of] / counts[of][:, None]

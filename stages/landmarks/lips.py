@@ -165,11 +165,12 @@ def lip_marks(picture: NDArray[np.float32], empty: Bools, marks: Floats) -> tupl
         marks: (20, 2) px as a detector has them.
     """
     found, worth = marks.copy(), np.zeros(len(marks))
+    light = np.log(picture.astype(np.float64) + BLACK)
     for _ in range(ROUNDS):
-        colours = lips_of(picture, empty, found)
-        if colours is None:
+        lips = _lips_in(light, empty, found)
+        if lips is None:
             return marks, np.zeros(len(marks))
-        found, worth = _outlined(colours, empty, marks)
+        found, worth = _outlined(lips, empty, marks)
     return marks + worth[:, None] * (found - marks), worth
 
 
@@ -187,6 +188,11 @@ def lips_of(picture: NDArray[np.float32], empty: Bools, marks: Floats) -> Lips |
     Args:
         picture, empty, marks: see `lip_marks`.
     """
+    return _lips_in(np.log(picture.astype(np.float64) + BLACK), empty, marks)
+
+
+def _lips_in(colours: Floats, empty: Bools, marks: Floats) -> Lips | None:
+    """See `lips_of`; colours: (height, width, 3) their natural logarithms."""
     cv2 = opencv()
 
     def area(rows: NDArray[np.int64], wider_mm: float) -> Bools:
@@ -203,18 +209,15 @@ def lips_of(picture: NDArray[np.float32], empty: Bools, marks: Floats) -> Lips |
     skin = area(OUTER, far) & ~area(OUTER, near) & ~empty
     if min(lip.sum(), skin.sum()) < LEAST_PIXELS:
         return None
-    colours = np.log(picture.astype(np.float64) + BLACK)
-    one, other = colours[lip], colours[skin]
+    on_lips, on_skin = colours[lip], colours[skin]
+    one, other = on_lips, on_skin
     for _ in range(3):
         spread = (len(one) * np.cov(one.T) + len(other) * np.cov(other.T)) / (len(one) + len(other))
         axis = np.linalg.solve(spread + RIDGE * np.eye(3), one.mean(axis=0) - other.mean(axis=0))
-        lips, skins = colours[lip] @ axis, colours[skin] @ axis
+        lips, skins = on_lips @ axis, on_skin @ axis
         middle, base = float(np.median(lips)), float(np.median(skins))
         step = middle - base
-        one, other = (
-            colours[lip][lips > base + TRIMMED * step],
-            colours[skin][skins < middle - TRIMMED * step],
-        )
+        one, other = on_lips[lips > base + TRIMMED * step], on_skin[skins < middle - TRIMMED * step]
         if not step > 0 or min(len(one), len(other)) < LEAST_PIXELS:
             return None
     noise = [np.percentile(np.abs(x - m), 68) for x, m in ((lips, middle), (skins, base))]

@@ -34,12 +34,16 @@ BROWS = (
     (slice(22, 27), [336, 296, 334, 293, 300], [285, 295, 282, 283, 276]),
 )
 LOWER_EDGE = 0.33  # the line of the brow, from its upper edge (0) to the lower (1)
+_SINGLE = [k for k, parts in POINTS.items() if len(parts) == 1]
+_SINGLE_POINTS = [POINTS[k][0][0] for k in _SINGLE]
+_MIXED = {k: parts for k, parts in POINTS.items() if len(parts) > 1}
 
 
 def ibug_from_mediapipe(points: Floats) -> Floats:
     """(68, 3) landmarks without any offset, from 478 points (478, 3)."""
     out = np.empty((N_LANDMARKS, 3))
-    for k, parts in POINTS.items():
+    out[_SINGLE] = points[_SINGLE_POINTS]
+    for k, parts in _MIXED.items():
         out[k] = sum(weight * points[i] for i, weight in parts)
     for part, upper, lower in BROWS:
         out[part] = resampled((1 - LOWER_EDGE) * points[upper] + LOWER_EDGE * points[lower])

@@ -55,6 +55,7 @@ LIKE = 2.5  # standard deviations: what is less like it is left out
 # From still the lip to surely something behind it: standard deviations from its colour, and mm behind it.
 UNLIKE, BEHIND_MM = (2.5, 4.5), (1.5, 3.0)
 BORDER = BorderSearch(step=0.4, aside=4.5, width=1.2, smooth=1.2, bend=4.5, nearer=0.03, move_cost=0.15)
+MORE_MM = 1.0  # of a picture, around what is read of it: pixels next to each other are read together
 FROM_OUTER_MM = 0.8  # a border lies so far inside the lips' outer one at least
 # A dropped jaw: the inner border lies so far below the corners at least; what lies so far behind the surface around the
 # mouth is its opening, as a hole is.
@@ -90,7 +91,8 @@ def opening_marks(
     missing = np.zeros(depth.shape, bool)  # a hole lies behind the lips
     found, steps = [], []
     for lip in LIPS:
-        behind = _behind(picture, depth, _area(depth.shape, marks[lip.outline], INSIDE_MM))
+        near = _box(depth.shape, marks[lip.inner], BORDER.aside + BORDER.width + MORE_MM)
+        behind = _behind(picture, depth, _area(depth.shape, marks[lip.outline], INSIDE_MM), near)
         if behind is None:
             return nothing
         places, step = border_beside(
@@ -172,14 +174,30 @@ def _area(shape: tuple[int, ...], outline: Floats, inwards_mm: float) -> Bools:
     return np.asarray((cv2.erode if inwards_mm > 0 else cv2.dilate)(mask, ball) > 0)
 
 
-def _behind(picture: NDArray[np.float32], depth: NDArray[np.float32], lip: Bools) -> Singles | None:
+def _box(shape: tuple[int, ...], points: Floats, around_mm: float) -> Bools:
+    """(height, width) what lies in the upright box around points (k, 2) px, and so far around it."""
+    aside = around_mm * PIXELS_PER_MM
+    left, top = np.maximum(np.floor(points.min(axis=0) - aside), 0).astype(int)
+    right, bottom = np.maximum(np.ceil(points.max(axis=0) + aside), 0).astype(int)
+    out = np.zeros(shape, bool)
+    out[top:bottom, left:right] = True
+    return out
+
+
+def _behind(
+    picture: NDArray[np.float32], depth: NDArray[np.float32], lip: Bools, where: Bools
+) -> Singles | None:
     """(height, width) from 0, where a picture shows the lip, to 1, where it shows what lies behind; None where too
-    little of the lip, (height, width), is seen."""
+    little of the lip, (height, width), is seen.
+
+    Args:
+        where: (height, width) what of the answer is read.
+    """
     empty = np.isnan(depth)
     lip = lip & ~empty
     if lip.sum() < LEAST_PIXELS:
         return None
-    distance = distance_from(picture, lip)
+    distance = distance_from(picture, lip, where)
     if distance is None:
         return None
     unlike = ramp(distance, UNLIKE)
@@ -191,26 +209,29 @@ def _behind(picture: NDArray[np.float32], depth: NDArray[np.float32], lip: Bools
     return np.where(empty, 1.0, np.maximum(unlike, deep)).astype(np.float32)
 
 
-def distance_from(picture: NDArray[np.float32], area: Bools) -> Floats | None:
+def distance_from(picture: NDArray[np.float32], area: Bools, where: Bools | None = None) -> Floats | None:
     """(height, width) how far each pixel's colour lies from the usual one of an area (height, width), standard
     deviations; None where that is too small.
 
     Args:
         picture: (height, width, 3) RGB in [0, 255].
+        where: (height, width) what is asked for, the rest of the answer is 0; None: all of it.
     """
     if area.sum() < LEAST_PIXELS:
         return None
-    colours = np.log(picture.astype(np.float64) + BLACK)
-    own = colours[area]
+    everyone = own = np.log(picture[area].astype(np.float64) + BLACK)
     middle = np.median(own, axis=0)
     # to begin with by channel: a third of it may be something else, teeth in a lip's outline, a brow beside skin
     spread: Floats = np.diag((1.4826 * np.median(np.abs(own - middle), axis=0)) ** 2)
     for _ in range(ROUNDS):
-        own = colours[area][_distance(colours[area], middle, _inverse(spread)) < LIKE]
+        own = everyone[_distance(everyone, middle, _inverse(spread)) < LIKE]
         if len(own) < LEAST_PIXELS:
             return None
         middle, spread = np.median(own, axis=0), np.cov(own.T)
-    return _distance(colours, middle, _inverse(spread))
+    where = np.ones(area.shape, bool) if where is None else where
+    out = np.zeros(area.shape)
+    out[where] = _distance(np.log(picture[where].astype(np.float64) + BLACK), middle, _inverse(spread))
+    return out
 
 
 def _inverse(spread: Floats) -> Floats:

@@ -25,12 +25,13 @@ PIXELS_PER_MM = 2.5
 
 def ramp(value: float | Floats, bounds: tuple[float, float]) -> Floats:
     """Evidence from 0 at the first bound to 1 at the second: what switches lets a point jump from frame to frame."""
-    return np.clip((np.asarray(value, np.float64) - bounds[0]) / (bounds[1] - bounds[0]), 0, 1)
+    share = (np.asarray(value, np.float64) - bounds[0]) / (bounds[1] - bounds[0])
+    return np.minimum(np.maximum(share, 0.0), 1.0)
 
 
 def arc_length(line: Floats) -> Floats:
     """(n,) length of a line (n, 2) up to each of its points."""
-    return np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))]
+    return np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
 
 
 def at_shares(line: Floats, shares: Floats) -> Floats:
@@ -111,16 +112,17 @@ def border_beside(
     rows = np.arange(len(path))
     places = base + offsets[width + path][:, None] * normals
     near = np.clip(np.rint(arc[1:-1] / (search.step * pixels_per_mm)).astype(int), 0, len(path) - 1)
+    shown = steps[rows, path]
     around = [slice(max(0, k - 3), k + 4) for k in near]
-    return places[near], np.array([np.median(steps[rows, path][part]) for part in around])
+    return places[near], np.array([np.median(shown[part]) for part in around])
 
 
 def sampled(picture: NDArray[Any], at: Floats) -> Singles:
     """(n, m) values of a picture (height, width) at (n, m, 2) px; beyond its border those of the border."""
     cv2 = opencv()
     x, y = (np.ascontiguousarray(at[..., k] - 0.5, np.float32) for k in (0, 1))
-    values = cv2.remap(picture.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(values)
+    shown = np.ascontiguousarray(picture, np.float32)
+    return np.asarray(cv2.remap(shown, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
 
 def smoothed(strip: Singles, missing: Bools, rows: float) -> Singles:
@@ -135,7 +137,8 @@ def smoothed(strip: Singles, missing: Bools, rows: float) -> Singles:
 
 def means(strip: Singles, first: int, last: int, margin: int) -> Floats:
     """(n, m - 2 margin) means of a strip (n, m) over the columns from `first` to `last` beside each."""
-    total = np.cumsum(np.pad(strip.astype(np.float64), ((0, 0), (1, 0))), axis=1)
+    total = np.zeros((len(strip), strip.shape[1] + 1))
+    np.cumsum(strip, axis=1, dtype=np.float64, out=total[:, 1:])
     count = strip.shape[1] - 2 * margin
     low, high = margin + first, margin + last + 1
     return np.asarray((total[:, high : high + count] - total[:, low : low + count]) / (last - first + 1))

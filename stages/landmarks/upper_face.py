@@ -288,4 +288,4 @@ def sampled(vertices: Floats, faces: Ints, eyes_mm: float, cell_mm: float) -> Sa
         vertices: (n, 3) mm, +y up and +z out of the face, about the middle of the nose.
     """
     reach = np.asarray(((vertices > LOW * eyes_mm) & (vertices < HIGH * eyes_mm)).all(axis=1))
-    return samples_of(vertices[faces[reach[faces].any(axis=1)]], cell_mm, LEAST_FACING, INDEPENDENT)
+    return samples_of(vertices[faces[reach[faces.T].any(axis=0)]], cell_mm, LEAST_FACING, INDEPENDENT)

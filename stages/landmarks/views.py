@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -80,6 +81,9 @@ class Scene:
         self.surface = Surface(self.vertices, mesh.faces)
         self.normals, self._areas = triangle_normals(self.vertices, mesh.faces)
         self._image: NDArray[np.uint8] | None = None
+        # whether all of its surface has a place in the texture: then no pixel is asked for one
+        self._all_coloured = mesh.uv is None or bool(np.isfinite(mesh.uv).all())
+        self._last_seen: tuple[Camera, Fronts] | None = None
         self._colors: Floats | None = None
         if image is not None and mesh.uv is not None:
             self._image = self._shrunk(image)
@@ -148,6 +152,12 @@ class Scene:
         )
 
     def _seen(self, camera: Camera) -> Fronts:
+        """What is seen; drawn once for all that is asked of the same camera, one after the other."""
+        if self._last_seen is None or self._last_seen[0] is not camera:
+            self._last_seen = camera, self._drawn(camera)
+        return self._last_seen[1]
+
+    def _drawn(self, camera: Camera) -> Fronts:
         height, width = camera.size
         if len(self.mesh.faces) > TRIANGLES_A_RAY * height * width:
             return self._cast(camera)
@@ -176,7 +186,7 @@ class Scene:
 
     def _has_color(self, seen: Fronts) -> Bools:
         """(k,) which of what is seen has a colour of its own, or is lit as a scan without colours."""
-        if self._image is None:
+        if self._image is None or self._all_coloured:
             return np.ones(len(seen.triangles), bool)
         assert self.mesh.uv is not None and self.mesh.uv_faces is not None
         return np.asarray(np.isfinite(interpolated(seen, self.mesh.uv_faces, self.mesh.uv)).all(axis=1))
@@ -240,9 +250,8 @@ def texels_too_many(mesh: Mesh, size: tuple[int, int], areas: Floats | None = No
         return 1
     if areas is None:
         areas = triangle_normals(mesh.vertices, mesh.faces)[1]
-    corners = uv[uv_faces]
-    a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    share = np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]) / 2
+    u, v = (np.take(np.ascontiguousarray(x), uv_faces.T) for x in uv.T)
+    share = np.abs((u[1] - u[0]) * (v[2] - v[0]) - (v[1] - v[0]) * (u[2] - u[0])) / 2
     known = np.isfinite(share) & (areas > 0)
     if not known.any():
         return 1
@@ -322,11 +331,18 @@ def _narrow_holes(
     if not narrow.any():
         return None
     depth = cv2.distanceTransform(missing, cv2.DIST_L2, 3)
-    wide = np.unique(parts[depth > radius_px])
+    wide = _named(parts[depth > radius_px], len(narrow))
     if features is not None:
-        wide = wide[np.isin(wide, parts[features | (depth > skin_radius_px)])]
+        wide &= _named(parts[features | (depth > skin_radius_px)], len(narrow))
     narrow[wide] = False
     return np.asarray(narrow[parts])
+
+
+def _named(numbers: NDArray[np.int32], count: int) -> Bools:
+    """(count,) which numbers below `count` are among some (k,)."""
+    out = np.zeros(count, bool)
+    out[numbers] = True
+    return out
 
 
 def _inpainted(holes: Bools | None, picture: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -471,12 +487,12 @@ class View:
     cosine: Floats
     misfit_mm: float
 
-    @property
+    @cached_property
     def pose(self) -> Floats:
         """(4, 4) of the head as this view alone has it, head -> scan."""
         return head_pose(self.points, 0.02 + self.cosine**2)
 
-    @property
+    @cached_property
     def width_mm(self) -> float:
         """How wide the picture of this face should be."""
         return face_width(self.points)
@@ -543,9 +559,9 @@ def _around(scene: Scene, camera: Camera, pixels: Floats) -> _Around:
         camera, (pixels[:, None] + _RING_MM * camera.pixels_per_mm).reshape(k * r, 2)
     )
     hits = scene.surface.cast(origins - scene.centre, rays)
-    corners = scene.vertices[scene.mesh.faces[hits.triangles]]
+    corners = np.take(scene.vertices, np.take(scene.mesh.faces, hits.triangles, axis=0), axis=0)
     depth = camera.depth(np.einsum("kc,kcx->kx", hits.weights, corners) + scene.centre)
-    cosine = -np.einsum("kx,kx->k", scene.normals[hits.triangles], rays)
+    cosine = -np.einsum("kx,kx->k", np.take(scene.normals, hits.triangles, axis=0), rays)
     front = np.clip((cosine - 0.05) / 0.1, 0, 1) * hits.hit
     weights = front.reshape(k, r) * _RING_WEIGHTS
     depth = np.where(front > 0, depth, 0.0).reshape(k, r)

@@ -334,3 +334,14 @@ def test_lids_of_a_coloured_scan_go_to_the_rims_of_its_holes():
     np.testing.assert_array_equal(found[42:48], points[42:48])
     assert guessed == ("right_eye",)
     assert share[43] < 0.5 and share[42] == 1 and (share[36:42] == 1).all()
+
+
+def test_a_hole_has_its_longest_stretch_in_each_column_the_upper_of_equal_ones():
+    shape = np.zeros((30, 15), bool)
+    shape[2:8, :5], shape[15:24, :5] = True, True  # the lower one is longer
+    shape[3:9, 10:], shape[18:24, 10:] = True, True  # as long as each other
+    y, x = np.nonzero(shape)
+    first, top, bottom = lids._runs(np.stack([x + 100, y - 10], axis=1) + 0.5)
+    assert first == 100
+    np.testing.assert_array_equal(top, [5] * 5 + [0] * 5 + [-7] * 5)
+    np.testing.assert_array_equal(bottom, [14] * 5 + [0] * 5 + [-1] * 5)

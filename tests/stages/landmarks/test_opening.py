@@ -10,6 +10,7 @@ from mimicme.stages.landmarks.opening import (
     LOWER_OUTER,
     OPEN_MM,
     PIXELS_PER_MM,
+    distance_from,
     lowered,
     opening_marks,
 )
@@ -179,3 +180,15 @@ def test_points_that_are_no_mouth_are_left():
         drawn * [0, 1],
     ):
         np.testing.assert_array_equal(lowered(depth, odd), odd)
+
+
+def test_colours_are_told_apart_where_that_is_asked_for_as_everywhere():
+    draws = np.random.default_rng(3)
+    picture = (SKIN + draws.normal(0, 4, (40, 50, 3))).astype(np.float32)
+    picture[:, 30:] = TEETH
+    area, asked = np.zeros((2, 40, 50), bool)
+    area[:, :20], asked[5:9, 10:45] = True, True
+    whole, part = distance_from(picture, area), distance_from(picture, area, asked)
+    np.testing.assert_array_equal(part[asked], whole[asked])
+    assert whole[:, 30:].min() > 3 > np.median(whole[:, :20]) > 0
+    assert not part[~asked].any()

@@ -61,3 +61,16 @@ def test_holes_of_bare_scans_and_slits_stay_as_they_were():
     assert not shown(bare, CHEEK) and not shown(bare, CHEEK, known=False)
     slit = scan((EYES[0], 2.0))
     assert shown(slit, EYES[0]) and shown(slit, EYES[0], known=False)
+
+
+def test_what_is_asked_of_one_camera_is_drawn_once(monkeypatch):
+    scene, camera = scan(), head_camera(np.eye(4))
+    alone = Scene(scene.mesh, None).depths(camera)
+    drawn = []
+    monkeypatch.setattr(scene, "_drawn", lambda at, draw=scene._drawn: drawn.append(at) or draw(at))
+    scene.shown(camera)
+    assert scene.coloured(camera).any() and len(drawn) == 1
+    beside = head_camera(np.eye(4), yaw_deg=10.0)
+    np.testing.assert_array_equal(scene.depths(beside), Scene(scene.mesh, None).depths(beside))
+    np.testing.assert_array_equal(scene.depths(camera), alone)  # and not what the one in between saw
+    assert drawn == [camera, beside, camera]
