@@ -201,7 +201,7 @@ def _origins(frames: dict[int, Frame]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=21,
+    version=22,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,

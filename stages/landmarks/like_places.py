@@ -76,7 +76,14 @@ def samples_of(corners: Floats, cell_mm: float, least_facing: float, least: int)
 
 
 def laid_onto(
-    part: Samples, scan: Samples, bend: Floats, beside: Wanted, independent: int, robust_mm: Sequence[float]
+    part: Samples,
+    scan: Samples,
+    bend: Floats,
+    beside: Wanted,
+    independent: int,
+    robust_mm: Sequence[float],
+    normal_mm: float = NORMAL_MM,
+    along_mm: float = ALONG_MM,
 ) -> tuple[Floats, Floats]:
     """Amounts (k,) of the deformations bend (n, 3, k) that lay a part onto the scan, and how well each of its samples
     then finds what is like it, (n,) in (0, 1].
@@ -84,21 +91,23 @@ def laid_onto(
     Args:
         independent: so many of the samples tell something of their own.
         robust_mm: one a round: a sample that finds nothing alike within that counts little.
+        normal_mm: so many mm apart is as bad as one radian.
+        along_mm: how far a place may lie from the one most like it, along the surface.
     """
-    tree = cKDTree(np.concatenate([scan.places, NORMAL_MM * scan.normals], axis=1))
+    tree = _tree(scan, normal_mm)
     flat = bend.reshape(-1, bend.shape[2])
     share = independent / len(part.places)
     amounts, like = np.zeros(bend.shape[2]), np.zeros(len(part.places))
     for robust in robust_mm:
         moved = (flat @ amounts).reshape(-1, 3)
         here = part.places + moved
-        far, nearest = tree.query(np.concatenate([here, NORMAL_MM * part.normals], axis=1))
-        like = 1 / (1 + (far / robust) ** 2) ** 2
+        far, nearest = tree.query(_with_normals(Samples(here, part.normals), normal_mm))
+        like = _like(far, robust)
         wanted = scan.places[nearest] - part.places
         normals = scan.normals[nearest]
         across = np.einsum("nx,nxk->nk", normals, bend)
         weights = share * like / SURFACE_MM**2
-        along = np.repeat(share * like / ALONG_MM**2, 3)
+        along = np.repeat(share * like / along_mm**2, 3)
         left = beside.held + (across * weights[:, None]).T @ across + (flat * along[:, None]).T @ flat
         right = (
             beside.drawn
@@ -109,10 +118,30 @@ def laid_onto(
     return amounts, like
 
 
+def likeness(part: Samples, scan: Samples) -> Floats:
+    """(n,) how well each sample of a part finds what is like it on the scan, in (0, 1]."""
+    return _like(_tree(scan, NORMAL_MM).query(_with_normals(part, NORMAL_MM))[0], ROBUST_MM)
+
+
 def like_around(places: Floats, samples: Floats, like: Floats, around_mm: float) -> Floats:
     """(k,) mean of how well samples (n, 3) find what is like them, (n,), around places (k, 3)."""
     near = np.exp(-np.sum((samples - places[:, None]) ** 2, axis=2) / (2 * (around_mm / 2) ** 2))
     return np.asarray(near @ like / np.maximum(near.sum(axis=1), 1e-12))
+
+
+def _with_normals(samples: Samples, normal_mm: float) -> Floats:
+    """(n, 6) places, and normals as long as `normal_mm`."""
+    return np.concatenate([samples.places, normal_mm * samples.normals], axis=1)
+
+
+def _tree(scan: Samples, normal_mm: float) -> cKDTree:
+    """What finds the sample that is most like another, in places and normals together."""
+    return cKDTree(_with_normals(scan, normal_mm))
+
+
+def _like(far_mm: Floats, robust_mm: float) -> Floats:
+    """(n,) in (0, 1]: how much alike what is so far (n,) apart, in places and normals, is taken to be."""
+    return np.asarray(1 / (1 + (far_mm / robust_mm) ** 2) ** 2)
 
 
 def _on_triangles(corners: Floats, cell_mm: float) -> tuple[Floats, Floats]:

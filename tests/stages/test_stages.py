@@ -13,7 +13,7 @@ from mimicme.stages import FLOW, STAGES
 
 KNOWN = {
     "ingest": (13, "88e0ee4d75c7"),
-    "landmarks": (21, "79e39d1a7758"),
+    "landmarks": (22, "79e39d1a7758"),
     "align": (7, "327af77b6cf4"),
     "register": (24, "7c17c31e5cf2"),
     "repass": (10, "6603216eecb2"),

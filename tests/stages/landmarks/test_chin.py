@@ -50,6 +50,29 @@ def test_a_longer_chin_is_found_however_the_head_lies(template, scale):
     assert evidence.min() > 0.5
 
 
+def another(points, marks, seed):
+    """Points (n, 3) of a face with landmarks (68, 3), whose lower face is bent smoothly by chance, both sides alike."""
+    places = [*range(2, 15), 48, 51, 54, 57]
+    other_side = [*range(12, -1, -1), 15, 14, 13, 16]
+    shifts = np.random.default_rng(seed).normal(scale=1.5, size=(len(places), 3))
+    shifts = (shifts + shifts[other_side] * [-1, 1, 1]) / np.sqrt(2)
+    near = np.exp(-np.sum((points[:, None] - marks[places]) ** 2, axis=2) / (2 * 40.0**2))
+    return points + near @ shifts
+
+
+def test_a_chin_bent_otherwise_than_by_the_few_deformations_is_found(template):
+    """Eight: 0.85 mm rms when drawn harder to what is like it, and held by the lower lip without its corners."""
+    marks, chin = template.landmarks(), chin_of(template)
+    misses = []
+    for seed in range(8):
+        true = another(marks, marks, seed)
+        scan = another(template.vertices, marks, seed)
+        found, evidence = find_chin(chin, scan, template.faces, without_jaw(true))
+        misses.append(off(found, true[CHIN]))
+        assert evidence.min() > 0.5
+    assert np.sqrt(np.mean(np.square(misses))) < 0.75
+
+
 def test_what_is_not_there_is_not_told(template):
     marks = template.landmarks()
     chin = chin_of(template)
