@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mimicme.pipeline.captures import consent, consent_columns, consent_words, who
+from mimicme.pipeline.captures import consent, consent_columns, consent_words, permission_columns, who
 from mimicme.pipeline.captures import table as tables
 from mimicme.pipeline.captures.ages import age_of
 from mimicme.pipeline.captures.consent import ConsentRules
@@ -321,6 +321,7 @@ def parse_subjects(
         if any(cells):
             rows.add(line, cells)
     rows.check_each_stands_once()
+    messages += _without_unclear_permissions(rows.values, name)
     return SubjectTable(rows.values, rows.columns, rows.excluded, (*messages, *rows.messages()), rules=rules)
 
 
@@ -612,6 +613,24 @@ def _columns(cells: list[str], name: str, columns: Mapping[str, str], messages: 
     if twice:
         raise InputError("a column appears more than once", where=name, seen=", ".join(twice))
     return header
+
+
+def _without_unclear_permissions(rows: dict[str, dict[str, str | int | float]], name: str) -> list[str]:
+    """Take the codes away of which nobody can know whether they permit a use, for a release may hold some of these
+    people alone; a sentence a column."""
+    said = []
+    for column in sorted(permission_columns.with_unclear_codes(rows.values())):
+        codes = {
+            str(row[column]) for row in rows.values() if permission_columns.is_code(str(row.get(column)))
+        }
+        for row in rows.values():
+            if str(row.get(column)) in codes:
+                del row[column]
+        said.append(
+            f"{name}: `{column}` has codes ({listed(sorted(codes))}) of which nobody can know what they permit: they "
+            "permit nothing. Write `yes` and `no`."
+        )
+    return said
 
 
 def _personal(header: Sequence[str], written: Sequence[str]) -> list[str]:
