@@ -94,6 +94,13 @@ def test_a_bad_frame_is_not_the_neutral(workspace: Path) -> None:
     with Release(workspace / "release.h5") as release:
         assert [release.frame(k).ok for k in range(4)] == [False, True, True, True]
         assert release.frame(0).reason == "review" and "half a face" in release.frame(0).message
+    why = "every frame of 'neutral', labelled neutral, was called bad in review.csv"
+    assert f"S000: the neutral is 'surprise': {why}" in said.stderr
+    # no fault of a run, wherever it begins
+    for command in ("register", "pack"):
+        told = mimicme_here(command, workspace, "--jobs", 0, *SMALL)
+        assert "rejected by the stages before" not in told.stderr
+    mimicme_here("register", workspace, "--jobs", 0, "--only", "S000/neutral", *SMALL)
     changed = made(before, digests(workspace))
     assert {"align/S000/neutral.h5", "register/S000/surprise.h5", "release.h5"} <= changed
     assert not any(name.startswith(("ingest", "landmarks", "align/S000/surprise")) for name in changed)

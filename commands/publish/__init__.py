@@ -16,7 +16,7 @@ import hmac
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -255,11 +255,12 @@ def _left_out(source: Release, chosen: PublishSettings) -> dict[str, str]:
     """Who is not published, and why: whatever is no plain yes is a no."""
     rules = ConsentRules(yes=chosen.consent_yes)
     found = {}
+    unclear = permitted.with_unclear_codes(source.subjects.values())
     for subject, said in source.subjects.items():
         consent = str(said.get("consent", UNKNOWN))
         if not rules.is_yes(consent):
             found[subject] = f"'{subject}' is left out: its consent is '{consent}', which is no plain yes."
-        elif chosen.use and not permitted.permits(said, chosen.use):
+        elif chosen.use and not permitted.permits(said, chosen.use, unclear):
             found[subject] = f"'{subject}' is left out: it does not plainly permit '{chosen.use}'."
     return found
 
@@ -314,11 +315,12 @@ def _subjects(
         if info.item.subject in sequences:
             label = info.expression if info.expression in LABELS else UNKNOWN
             sequences[info.item.subject][info.item.sequence] = label
+    unclear = permitted.with_unclear_codes(source.subjects.values())
     return [
         Subject(
             subject,
             names[subject],
-            _said(source.subjects[subject], split[names[subject]], chosen),
+            _said(source.subjects[subject], split[names[subject]], chosen, unclear),
             tuple(sorted(sequence_names(sequences[subject]).items())),
             sequences[subject],
         )
@@ -326,11 +328,13 @@ def _subjects(
     ]
 
 
-def _said(own: Mapping[str, Any], split: str, chosen: PublishSettings) -> dict[str, Any]:
+def _said(
+    own: Mapping[str, Any], split: str, chosen: PublishSettings, unclear: Collection[str]
+) -> dict[str, Any]:
     """The attributes of a subject that are given away.  What it permits stands there whatever the lab's own table says:
     a release without these columns would leave it open to who gets it."""
     kept = {name: own.get(name, UNKNOWN) for name in (*DEMOGRAPHY, *chosen.columns)}
-    uses = permitted.said(own)
+    uses = permitted.said(own, unclear)
     turned = {permitted.YES: permitted.NO, permitted.NO: permitted.YES, UNKNOWN: UNKNOWN}
     columns = {c: turned[uses[u]] if u == "commercial" else uses[u] for u, c in permitted.COLUMNS.items()}
     return {**kept, "consent": "yes", "split": split, **columns}

@@ -54,8 +54,12 @@ class Facts:
 
     def permitting(self, use: str, split: str = "") -> list[str]:
         """Who plainly permits a use."""
-        people = self.people.items()
-        return [n for n, p in people if split in ("", p.get("split")) and permitted.permits(p, use)]
+        unclear = permitted.with_unclear_codes(self.people.values())
+        return [
+            n
+            for n, p in self.people.items()
+            if split in ("", p.get("split")) and permitted.permits(p, use, unclear)
+        ]
 
     @property
     def alone(self) -> int:

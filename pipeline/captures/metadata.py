@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mimicme.pipeline.captures import consent, consent_columns, consent_words, who
+from mimicme.pipeline.captures import consent, consent_columns, consent_words, permission_columns, who
 from mimicme.pipeline.captures import table as tables
 from mimicme.pipeline.captures.ages import age_of
 from mimicme.pipeline.captures.consent import ConsentRules
@@ -307,7 +307,7 @@ def parse_subjects(
     _check_code_page(data, name)
     written = numbered[0][1]
     header = _columns(written, name, columns, messages)
-    personal = [c for c in header if is_personal(c)]
+    personal = _personal(header, written)
     if personal:
         messages.append(f"{name}: {', '.join(personal)} can identify a person and will not enter a release.")
     rows = _Rows(name, header, written, rules, [cells for _, cells in numbered[1:]])
@@ -321,6 +321,7 @@ def parse_subjects(
         if any(cells):
             rows.add(line, cells)
     rows.check_each_stands_once()
+    messages += _without_unclear_permissions(rows.values, name)
     return SubjectTable(rows.values, rows.columns, rows.excluded, (*messages, *rows.messages()), rules=rules)
 
 
@@ -350,8 +351,9 @@ class _Rows:
         """
         self.name, self.header, self.rules = name, header, rules
         self.subject_at = header.index("subject")
+        self._personal = _personal(header, written)
         self.kept = [
-            (i, c) for i, c in enumerate(header) if i != self.subject_at and c and not is_personal(c)
+            (i, c) for i, c in enumerate(header) if i != self.subject_at and c and c not in self._personal
         ]
         self.columns = tuple(c for _, c in self.kept)
         self.beside_consent = [
@@ -407,7 +409,7 @@ class _Rows:
                 self._unclear.append(subject)
         elif column_and_cell := self._taken_back(subject, cells):
             column, cell = column_and_cell
-            told = "keeps it out" if is_personal(column) else f"is '{cell}'"
+            told = "keeps it out" if column in self._personal else f"is '{cell}'"
             self.excluded[subject] = f"Subject '{subject}' is left out: its {column} {told} (line {line})."
 
     def _is_one_a_yes(self, at: int, cell: str, subject: str) -> bool:
@@ -586,7 +588,7 @@ def _columns(cells: list[str], name: str, columns: Mapping[str, str], messages: 
         header[at] = column
 
     for column, at in _named_columns(cells, written, name, columns).items():
-        if column == "subject" and is_personal(written[at]):
+        if column == "subject" and is_personal(cells[at]):
             messages.append(
                 f"{name}: the column '{columns[column]}' can identify a person; as `subject` it enters a release."
             )
@@ -611,6 +613,34 @@ def _columns(cells: list[str], name: str, columns: Mapping[str, str], messages: 
     if twice:
         raise InputError("a column appears more than once", where=name, seen=", ".join(twice))
     return header
+
+
+def _without_unclear_permissions(rows: dict[str, dict[str, str | int | float]], name: str) -> list[str]:
+    """Take the codes away of which nobody can know whether they permit a use, for a release may hold some of these
+    people alone; a sentence a column."""
+    said = []
+    for column in sorted(permission_columns.with_unclear_codes(rows.values())):
+        codes = {
+            str(row[column]) for row in rows.values() if permission_columns.is_code(str(row.get(column)))
+        }
+        for row in rows.values():
+            if str(row.get(column)) in codes:
+                del row[column]
+        said.append(
+            f"{name}: `{column}` has codes ({listed(sorted(codes))}) of which nobody can know what they permit: they "
+            "permit nothing. Write `yes` and `no`."
+        )
+    return said
+
+
+def _personal(header: Sequence[str], written: Sequence[str]) -> list[str]:
+    """The columns that identify a person, as they are called here: told of how they are written, where capitals part
+    words; not those that are read as another."""
+    return [
+        column
+        for column, cell in zip(header, written, strict=True)
+        if is_personal(column) or (column == _plain(cell) and is_personal(cell))
+    ]
 
 
 def _named_columns(
@@ -647,7 +677,7 @@ def _named_columns(
                 f"the column '{called}' cannot be both `{other}` and `{column}`", where="columns", todo=todo
             )
         _check_consent(written[at], column, called)
-        if is_personal(written[at]) and column != "subject":
+        if is_personal(cells[at]) and column != "subject":
             raise InputError(
                 f"the column '{called}' can identify a person and cannot be `{column}`", where=name
             )

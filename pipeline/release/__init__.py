@@ -547,16 +547,20 @@ class Release:
         """
         if subject not in self.subjects:
             raise UsageError(f"the release has no subject '{subject}'", where=self.path)
-        return permitted.permits(self.subjects[subject], use)
+        return permitted.permits(self.subjects[subject], use, self._unclear_permissions)
 
-    @staticmethod
+    @cached_property
+    def _unclear_permissions(self) -> frozenset[str]:
+        return permitted.with_unclear_codes(self.subjects.values())
+
     def _fits(
+        self,
         attributes: Mapping[str, Any],
         columns: Mapping[str, str],
         age: tuple[float | None, float | None] | None,
         use: str,
     ) -> bool:
-        if use and not permitted.permits(attributes, use):
+        if use and not permitted.permits(attributes, use, self._unclear_permissions):
             return False
         if any(not fnmatch.fnmatchcase(str(attributes.get(n, "")), p) for n, p in columns.items()):
             return False

@@ -6,28 +6,23 @@
     research_only          no, and nothing but no: commercial use too
 
 Fails closed: what is not plainly permitted - empty, unknown, a word that is not understood, a column that is not
-there - is not permitted.  Whether it counts at all depends on the release: one that has none of these columns is as
-it was before there were any.
+there, a code of a column that has others than 0 and 1 - is not permitted.  Whether it counts at all depends on the
+release: one that has none of these columns is as it was before there were any.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from mimicme.pipeline.captures.consent import ConsentRules
 from mimicme.pipeline.captures.metadata import UNKNOWN
+from mimicme.pipeline.captures.permission_columns import COLUMNS as COLUMNS
+from mimicme.pipeline.captures.permission_columns import is_code, plain_name
+from mimicme.pipeline.captures.permission_columns import with_unclear_codes as with_unclear_codes
 from mimicme.pipeline.errors import UsageError
 
 RESEARCH = "research"
-COLUMNS: Mapping[str, str] = {
-    "papers": "may_appear_in_papers",
-    "training": "may_train",
-    "raw": "may_share_raw",
-    "commercial": "research_only",
-}
-"""Columns by use; that of `commercial` forbids what the others permit."""
 USES = (RESEARCH, *COLUMNS)
 YES, NO = "yes", "no"
 _NO = frozenset({"no", "n", "false", "0"})
@@ -44,33 +39,40 @@ def check_use(use: str) -> str:
     return use
 
 
-def said(attributes: Mapping[str, Any]) -> dict[str, str]:
-    """By use: `yes`, `no`, or `unknown` where the subject's attributes say nothing of it."""
+def said(attributes: Mapping[str, Any], unclear: Collection[str]) -> dict[str, str]:
+    """By use: `yes`, `no`, or `unknown` where the subject's attributes say nothing of it.
+
+    Args:
+        unclear: columns in which a code says nothing (`with_unclear_codes`, of everybody).
+    """
     found = {}
     for use, column in COLUMNS.items():
-        spelled = {str(value).strip() for name, value in attributes.items() if _plain(name) == column}
+        spelled = {str(value).strip() for name, value in attributes.items() if plain_name(name) == column}
         text = spelled.pop() if len(spelled) == 1 else UNKNOWN  # two columns that disagree permit nothing
-        if text.casefold() in ("", UNKNOWN, "nan"):
+        if text.casefold() in ("", UNKNOWN, "nan") or (column in unclear and is_code(text)):
             found[use] = UNKNOWN
         elif use == "commercial":
             found[use] = YES if text.casefold() in _NO else NO
         else:
-            found[use] = YES if ConsentRules().is_yes(text) else NO
+            found[use] = YES if ConsentRules().is_yes(text, column not in unclear) else NO
     return found
 
 
-def permits(attributes: Mapping[str, Any], use: str) -> bool:
+def permits(attributes: Mapping[str, Any], use: str, unclear: Collection[str]) -> bool:
     """Whether a subject permits a use: plainly, or not.  `research` is what every release is for.
+
+    Args:
+        unclear: as of `said`.
 
     Raises:
         UsageError: there is no such use.
     """
-    return check_use(use) == RESEARCH or said(attributes)[use] == YES
+    return check_use(use) == RESEARCH or said(attributes, unclear)[use] == YES
 
 
 def declares(people: Iterable[Mapping[str, Any]]) -> bool:
     """Whether anybody has a column that speaks of a use, whatever stands in it."""
-    return any(_plain(name) in COLUMNS.values() for attributes in people for name in attributes)
+    return any(plain_name(name) in COLUMNS.values() for attributes in people for name in attributes)
 
 
 def check_page(people: Mapping[str, Mapping[str, Any]], subject: str, use: str, where: object) -> None:
@@ -91,10 +93,5 @@ def check_page(people: Mapping[str, Mapping[str, Any]], subject: str, use: str, 
             where=where,
             todo=f"Say what the page is for: --for {'|'.join(USES)}.",
         )
-    if not permits(people[subject], use):
+    if not permits(people[subject], use, with_unclear_codes(people.values())):
         raise UsageError(f"'{subject}' does not plainly permit '{use}'", where=where)
-
-
-def _plain(name: str) -> str:
-    """A column's name in small letters, joined by underscores."""
-    return re.sub(r"[^a-z0-9]+", "_", name.casefold()).strip("_")

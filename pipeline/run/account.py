@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from mimicme.pipeline.captures.catalogue import Catalogue
 from mimicme.pipeline.errors import UsageError, counted
 from mimicme.pipeline.items import Item
-from mimicme.pipeline.run.findings import is_called_bad, print_findings
+from mimicme.pipeline.run.findings import print_findings
 from mimicme.pipeline.run.plan import Plan
 from mimicme.pipeline.run.progress import (
     STAGE_TABLE,
@@ -46,7 +46,6 @@ class Account:
         self.wrong: list[str] = []
         self._told: set[str] = set()  # of the neutrals, which several stages begin from
         self._waiting: set[Item] = set()  # who was told of there, as waiting
-        self._called_bad = 0  # frames that the stages so far left out for that
 
     def lacks(self, why: str) -> None:
         """Note that something is not there that should be, in words."""
@@ -63,7 +62,8 @@ class Account:
             result.frames_rejected += told.rejected
             result.findings += told.findings
             result.newly_rejected += len(told.findings)
-            result.called_bad += sum(map(is_called_bad, told.findings))
+            result.called_bad += told.called_bad
+            result.newly_called_bad += told.newly_called_bad
             result.remarks += told.remarks
             decisions += told.decisions
         return wordings(decisions, len(sequences))
@@ -77,8 +77,7 @@ class Account:
             UsageError: the first of the run can do nothing, because what it needs is missing.
         """
         waiting = self._newly_waiting(plan, stage, result)
-        self.wrong += _wrong(result, bool(self.wrong), self._called_bad, *waiting)
-        self._called_bad += result.called_bad
+        self.wrong += _wrong(result, bool(self.wrong), *waiting)
         self.results.append(result)
         self.incomplete |= bool(result.failed or result.blocked)
         named = stage_cell(stage.name, result.off)
@@ -151,18 +150,17 @@ class Account:
             self.console.result(sentence)
 
 
-def _wrong(result: StageResult, told: bool, called_bad: int, for_failed: int, for_others: int) -> list[str]:
+def _wrong(result: StageResult, told: bool, for_failed: int, for_others: int) -> list[str]:
     """Why, after a stage, not every frame is ok, in words; a frame is told of at the stage that rejected it, and not at
     all where a person called it bad.
 
     Args:
         told: something was told of a stage before; what was rejected before the first of a run no other tells.
-        called_bad: frames that a person called bad and stages before this one left out.
         for_failed, for_others: items that wait here and at no stage before, by what they wait for.
     """
     said = []
-    here = result.newly_rejected - result.called_bad
-    before = 0 if told else result.frames_rejected - result.newly_rejected - called_bad
+    here = result.newly_rejected - result.newly_called_bad
+    before = 0 if told else result.frames_rejected - result.called_bad - here
     if before > 0:
         said.append(f"{counted(before, 'frame')} rejected by the stages before")
     if here:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from mimicme.pipeline.checkpoint import FrameStatus
 from mimicme.pipeline.errors import listed
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.review import rejection
@@ -24,7 +25,8 @@ _SENTENCE = re.compile(
     re.DOTALL,
 )
 """As `new_findings` and the runner write them."""
-_CALLED_BAD = rejection("").reason
+CALLED_BAD = rejection("").reason
+"""Code of a frame that a person called bad, which is no fault of a run."""
 
 
 def print_findings(console: Console, kind: str, lines: list[str], workspace: Path) -> None:
@@ -87,21 +89,20 @@ def sum_tallies(tallies: Iterable[str]) -> str:
     return ", ".join(words)
 
 
-def is_called_bad(finding: str) -> bool:
-    """Whether a sentence of `new_findings` is of a frame that a person called bad."""
-    said = _SENTENCE.fullmatch(finding)
-    return said is not None and said["what"].endswith(f" rejected it ({_CALLED_BAD})")
+def count_called_bad(statuses: Iterable[FrameStatus]) -> int:
+    """How many of some frames are rejected because a person called them bad."""
+    return sum(not status.ok and status.reason == CALLED_BAD for status in statuses)
 
 
-def new_findings(plan: Plan, stage: Stage, item: Item) -> tuple[list[str], list[str]]:
+def new_findings(plan: Plan, stage: Stage, item: Item) -> tuple[list[str], list[str], int]:
     """Sentences about the frames of an item that this stage, and none before it, rejected or noted.
 
     Returns:
-        rejections; notes on frames that are ok.
+        rejections; notes on frames that are ok; how many of the rejections are of frames that a person called bad.
     """
     summary = plan.index.read(plan.checkpoint(stage.name, item))
     if summary is None or not summary.flagged:
-        return [], []
+        return [], [], 0
     rejected_before: set[int] = set()
     noted_before: set[tuple[int, str]] = set()
     said_before: dict[int, str] = {}
@@ -113,9 +114,10 @@ def new_findings(plan: Plan, stage: Stage, item: Item) -> tuple[list[str], list[
             noted_before.update((number, code) for code in status.note.split(",") if code)
             # a stage adds its sentences to those of the stages before it
             said_before[number] = max(said_before.get(number, ""), status.message, key=len)
-    rejections, notes = [], []
+    rejections, notes, new = [], [], []
     for number, status in summary.flagged_frames():
         if not status.ok and number not in rejected_before:
+            new.append(status)
             rejections.append(
                 f"{item} frame {number}: {stage.name} rejected it ({status.reason}): {status.message}"
             )
@@ -124,4 +126,4 @@ def new_findings(plan: Plan, stage: Stage, item: Item) -> tuple[list[str], list[
             if codes:
                 said = status.message.removeprefix(said_before.get(number, "")).strip()
                 notes.append(f"{item} frame {number}: {stage.name} noted {','.join(codes)}: {said}")
-    return rejections, notes
+    return rejections, notes, count_called_bad(new)

@@ -343,9 +343,9 @@ class _Person:
     def _neutral_open(self, stage: Stage) -> bool:
         if stage.name in self._selection.before_neutrals or not self._plan.is_looked_for(self.subject):
             return False
-        return self._calmness_open()
+        return self._neutrality_open()
 
-    def _calmness_open(self) -> bool:
+    def _neutrality_open(self) -> bool:
         """Whether it is not known yet how calm each of the sequences is."""
         return any(
             self._undecided[k] for k in range(self._entered) if self._stages[k].most_neutral is not None
@@ -361,7 +361,7 @@ class _Person:
         if stage.scope not in NEUTRAL_FIRST:
             return False
         choice = self._plan.neutral_choice(self.subject)
-        if choice.passed and item not in choice.passed and self._calmness_open():
+        if choice.passed and item not in choice.passed and self._neutrality_open():
             return True  # another neutral is looked for
         if not choice.finds_own(item):
             return choice.item in self._undecided[place]

@@ -186,7 +186,7 @@ class Neutrals:
         self._first.pop(subject, None)
         self._others_of.pop(subject, None)
 
-    def calmness_changed(self, item: Item) -> None:
+    def neutrality_changed(self, item: Item) -> None:
         """A sequence was decided at a stage that says how calm it is."""
         others = self._others_of.get(item.subject)
         if others is not None:
@@ -253,18 +253,32 @@ class Neutrals:
         return ""
 
     def first_of(self, subject: str) -> Choice:
-        """The neutral by labels and calmness alone."""
+        """The neutral by labels and what the frames say of how neutral they are."""
         if subject not in self._unlabelled:
             return Choice(self._plan.catalogue.neutral[subject])
         if subject not in self._first:
-            calm = [(*found, s.item) for s in self._plan.of_subject(subject) if (found := self._calm(s.item))]
+            calm = [
+                (*found, s.item)
+                for s in self._plan.of_subject(subject)
+                if (found := self._neutrality(s.item))
+            ]
             if calm:
                 _, said, item = min(calm, key=lambda one: (one[0], one[2]))
-                why = f"no sequence is labelled neutral; the calmest of all is its {said}"
+                why = f"{self._why_looked_for(subject)}; the calmest of all is its {said}"
                 self._first[subject] = Choice(item, why)
             else:
                 self._first[subject] = Choice(self._plan.catalogue.neutral[subject])
         return self._first[subject]
+
+    def _why_looked_for(self, subject: str) -> str:
+        """Why labels do not say which sequence of a subject is the neutral: none is labelled so, or each that is was
+        called bad as a whole."""
+        bad = [
+            s.item.sequence for s in self._plan.of_subject(subject) if is_labelled_neutral(s) and s.all_bad
+        ]
+        if not bad:
+            return "no sequence is labelled neutral"
+        return f"every frame of {_quoted(bad)}, labelled neutral, was called bad in review.csv"
 
     def _others(self, subject: str, first: Item) -> list[tuple[Item, str]]:
         """The sequences that may stand in for the first, in the order in which they are tried, each with its calmest
@@ -274,7 +288,7 @@ class Neutrals:
             others = self._others_of[subject] = _Others(first, self._plan.of_subject(subject))
         for item in others.changed:
             sequence = others.sequences[item]
-            calm = None if item == first or self._may_not(sequence) else self._calm(item)
+            calm = None if item == first or self._may_not(sequence) else self._neutrality(item)
             others.place(
                 item, None if calm is None else (not is_labelled_neutral(sequence), calm[0], item, calm[1])
             )
@@ -322,7 +336,7 @@ class Neutrals:
         """Whether the neutral of a settled subject may be one of which every frame is rejected."""
         return self._stage is not None and self._plan.settled[subject].any_rejected(self._stage.name)
 
-    def _calm(self, item: Item) -> tuple[float, str] | None:
+    def _neutrality(self, item: Item) -> tuple[float, str] | None:
         """What `Stage.most_neutral` says of a sequence."""
         best: tuple[float, str] | None = None
         for stage in self._plan.stages:
@@ -331,12 +345,12 @@ class Neutrals:
             known = self._plan.states.get((stage.name, item))
             if known is not None and known.state in ("failed", "blocked"):
                 continue
-            found = self._calm_in(stage, self._plan.checkpoint(stage.name, item))
+            found = self._neutrality_in(stage, self._plan.checkpoint(stage.name, item))
             if found is not None and (best is None or found[0] < best[0]):
                 best = found
         return best
 
-    def _calm_in(self, stage: Stage, path: Path) -> tuple[float, str] | None:
+    def _neutrality_in(self, stage: Stage, path: Path) -> tuple[float, str] | None:
         """Each checkpoint is opened once, as long as it is the same."""
         assert stage.most_neutral is not None
         digest = self._plan.fingerprint_of(path)

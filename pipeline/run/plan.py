@@ -483,7 +483,7 @@ class Plan:
     def decided(self, stage: Stage, item: Item) -> None:
         """An item has come to its end: what follows from how calm it is has to be found anew."""
         if stage.most_neutral is not None:
-            self._neutrals.calmness_changed(item)
+            self._neutrals.neutrality_changed(item)
 
     def look_again(self, subject: str) -> None:
         """Find a subject's neutral anew: checkpoints may have been made since; and which of its items failed."""

@@ -256,11 +256,14 @@ class Releasing:
             self._account.wrong.append(f"{out_of(waiting, rejected, 'frame', verbs=verbs)} not yet worked on")
 
     def _tell_of_rejected(self, stage: Stage) -> None:
-        """Note the frames that stages rejected of which nothing was told in this run."""
+        """Note the frames that stages rejected of which nothing was told in this run; not those that a person called
+        bad."""
         if self._account.results:
             return
         others = [s for s in self._plan.stages if s.name in stage.needs]
-        if most := max((rejected_by(self._plan, s, self._requested) for s in others), default=0):
+        if most := max(
+            (rejected_by(self._plan, s, self._requested, with_bad=False) for s in others), default=0
+        ):
             self._account.wrong.append(f"{counted(most, 'frame')} rejected by the stages before")
 
     def _has_inputs(self, stage: Stage, output: Path) -> bool:

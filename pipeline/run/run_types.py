@@ -69,7 +69,8 @@ class StageResult:
         frames_ok, frames_rejected: over the items that are done or skipped; a frame that an earlier stage rejected is
             one of the rejected.
         newly_rejected: frames that this stage was the first to reject.
-        called_bad: those of them that a person called bad, which is no fault of the run.
+        called_bad, newly_called_bad: those of `frames_rejected`, and of `newly_rejected`, that a person called bad,
+            which is no fault of the run.
         made_ok, made_rejected: frames of the items that were made, while the stage is not over.
         made_findings: a sentence for each of these that this stage was the first to reject, the first of them.
         seconds: of all workers together; of a stage of scope `everything`, of the run.
@@ -88,6 +89,7 @@ class StageResult:
     frames_rejected: int = 0
     newly_rejected: int = 0
     called_bad: int = 0
+    newly_called_bad: int = 0
     made_ok: int = 0
     made_rejected: int = 0
     made_findings: list[str] = field(default_factory=list)

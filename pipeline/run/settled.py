@@ -23,7 +23,7 @@ from mimicme.pipeline.items import FrameSource, Sequence
 from mimicme.pipeline.run.checkpoint_index import FigureSummary
 from mimicme.pipeline.whole_file import checked_lines, text_digest, whole_file, with_check
 
-_FIRST_LINE = "mimicme settled 2"
+_FIRST_LINE = "mimicme settled 3"
 """Of a saved ledger; another number when what a signature is taken of, or `Tally`, changes."""
 
 _TEXT: Any = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n"}
@@ -40,6 +40,8 @@ class Tally:
         findings, remarks: sentences about single frames.
         decisions: attribute name, sentence or count, and item.
         figures: what the stage measured, over all its frames.
+        called_bad, newly_called_bad: of the rejected ones, those that a person called bad; of these, those that no
+            stage before left out.
     """
 
     items: int = 0
@@ -49,20 +51,24 @@ class Tally:
     remarks: list[str] = field(default_factory=list)
     decisions: list[tuple[str, str, str]] = field(default_factory=list)
     figures: list[FigureSummary] = field(default_factory=list)
+    called_bad: int = 0
+    newly_called_bad: int = 0
 
     def to_json(self) -> str:
         """`from_json` takes it back; a mean of nothing is NaN."""
         values = [
-            self.items, self.ok, self.rejected, self.findings, self.remarks, self.decisions, self.figures,
+            self.items, self.ok, self.rejected, self.called_bad, self.newly_called_bad,
+            self.findings, self.remarks, self.decisions, self.figures,
         ]  # fmt: skip
         return json.dumps(values, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Tally:
         """See `to_json`."""
-        items, ok, rejected, findings, remarks, decisions, figures = json.loads(text)
+        items, ok, rejected, bad, new, findings, remarks, decisions, figures = json.loads(text)
         told = [(name, sentence, item) for name, sentence, item in decisions]
-        return cls(items, ok, rejected, findings, remarks, told, [FigureSummary(*one) for one in figures])
+        measured = [FigureSummary(*one) for one in figures]
+        return cls(items, ok, rejected, findings, remarks, told, measured, bad, new)
 
 
 @dataclass(frozen=True)

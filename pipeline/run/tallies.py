@@ -7,7 +7,7 @@ from itertools import groupby
 
 from mimicme.pipeline.items import Sequence
 from mimicme.pipeline.run.checkpoint_index import FigureSummary, merge_summaries, read_record
-from mimicme.pipeline.run.findings import new_findings
+from mimicme.pipeline.run.findings import count_called_bad, new_findings
 from mimicme.pipeline.run.plan import Plan, newest_frame
 from mimicme.pipeline.run.settled import Settled, Signatures, Tally, source_folders
 from mimicme.pipeline.stage import NEUTRAL_FIRST, Stage
@@ -20,15 +20,22 @@ def tallies(plan: Plan, stage: Stage, sequences: Iterable[Sequence]) -> Iterator
         yield tally(plan, stage, own) if settled is None else settled.tally(stage.name)
 
 
-def rejected_by(plan: Plan, stage: Stage, sequences: Iterable[Sequence]) -> int:
-    """How many frames are rejected so far, as `tallies` counts them, without what else those tell."""
+def rejected_by(plan: Plan, stage: Stage, sequences: Iterable[Sequence], with_bad: bool = True) -> int:
+    """How many frames are rejected so far, as `tallies` counts them, without what else those tell.
+
+    Args:
+        with_bad: with those that a person called bad.
+    """
     count = 0
     for subject, own in groupby(sequences, key=lambda sequence: sequence.item.subject):
         settled = plan.settled.get(subject)
         if settled is None:
-            count += sum(told.rejected for _, told in plan.current_checkpoints(stage.name, own))
+            for _, summary in plan.current_checkpoints(stage.name, own):
+                count += summary.rejected
+                count -= 0 if with_bad else count_called_bad(summary.flagged.values())
         else:
-            count += settled.tally(stage.name).rejected
+            told = settled.tally(stage.name)
+            count += told.rejected - (0 if with_bad else told.called_bad)
     return count
 
 
@@ -40,7 +47,9 @@ def tally(plan: Plan, stage: Stage, sequences: Iterable[Sequence]) -> Tally:
         told.items += 1
         told.ok += summary.ok
         told.rejected += summary.rejected
-        findings, remarks = new_findings(plan, stage, item)
+        told.called_bad += count_called_bad(summary.flagged.values())
+        findings, remarks, bad = new_findings(plan, stage, item)
+        told.newly_called_bad += bad
         told.findings += findings
         told.remarks += remarks
         told.decisions += [(name, sentence, str(item)) for name, sentence in summary.decisions.items()]

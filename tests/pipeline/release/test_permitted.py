@@ -18,7 +18,7 @@ from mimicme.pipeline.items import Item
 from mimicme.pipeline.model_file import pruned_table
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.release.frames import ReleaseFrames, Rows
-from mimicme.pipeline.release.permitted import declares, permits, said
+from mimicme.pipeline.release.permitted import declares, permits, said, with_unclear_codes
 
 TABLE = """subject,age,consent,may_appear_in_papers,May train,may-share-raw,Research only
 A1,30,yes,yes,yes,yes,no
@@ -115,10 +115,10 @@ def test_who_allows_no_picture_is_on_no_sheet(path: Path, tmp_path: Path) -> Non
 
 def test_words_that_are_no_plain_yes() -> None:
     for word in ("", "no", "maybe", "ask first", "yes?", "yes, until 2030", "nan", "unknown"):
-        assert not permits({"may_train": word}, "training")
-        assert not permits({"research_only": word}, "commercial") or word == "no"
-    assert permits({"MAY TRAIN": "Yes"}, "training") and permits({}, "research")
-    assert said({}) == dict.fromkeys(("papers", "training", "raw", "commercial"), "unknown")
+        assert not permits({"may_train": word}, "training", ())
+        assert not permits({"research_only": word}, "commercial", ()) or word == "no"
+    assert permits({"MAY TRAIN": "Yes"}, "training", ()) and permits({}, "research", ())
+    assert said({}, ()) == dict.fromkeys(("papers", "training", "raw", "commercial"), "unknown")
 
 
 @pytest.mark.parametrize("words", ["", "unknown"])
@@ -134,10 +134,41 @@ def test_a_column_in_which_nobody_says_yes_permits_nobody(
         assert frames.forbidden == []
 
 
+@pytest.mark.parametrize(
+    ("codes", "clear"), [("0 1", True), ("1 1", True), ("1 0 9", True), ("1 2", False), ("0 1 2", False)]
+)
+def test_codes_permit_where_they_are_no_others_than_0_and_1(codes: str, clear: bool) -> None:
+    each = codes.split()
+    for column, use, code in (("may_train", "training", "1"), ("research_only", "commercial", "0")):
+        people = [{column: one} for one in (*each, code)]
+        unclear = with_unclear_codes(people)
+        assert permits({column: code}, use, unclear) == clear
+        assert permits(
+            {column: "yes" if use == "training" else "no"}, use, unclear
+        )  # words are as plain as before
+        assert clear or said({column: code}, unclear)[use] == "unknown"
+
+
+def test_codes_that_say_nothing_permit_nothing_of_who_is_released(fakes: ModuleType, tmp_path: Path) -> None:
+    """Also in a release of those alone who have a 1 or a 0; and that is said."""
+    text = "subject,consent,may_train,research_only\nA1,yes,1,0\nA2,yes,2,1\nA3,yes,yes,2\n"
+    table = parse_subjects(text.encode())
+    assert "`may_train` has codes (1, 2) of which nobody can know what they permit" in " ".join(
+        table.messages
+    )
+    assert "`research_only` has codes (0, 1, 2)" in " ".join(table.messages)
+    made = [fakes.checkpoints(tmp_path, fakes.sequence(Item(who, "smile"), (0, 1))) for who in ("A1", "A3")]
+    fakes.packed(tmp_path / "r.h5", made, table)
+    release = Release(tmp_path / "r.h5")
+    assert [s for s in release.subjects if release.permits(s, "training")] == ["A3"]
+    assert [s for s in release.subjects if release.permits(s, "commercial")] == []
+    assert set(release.index["subject"][release.select(use="training")].tolist()) == {"A3"}
+
+
 def test_two_columns_of_one_use_that_disagree_permit_nothing():
-    assert permits({"may_train": "yes", "May Train": "yes"}, "training")
-    assert not permits({"may_train": "no", "May Train": "yes"}, "training")
-    assert not permits({"may_train": "yes", "May Train": ""}, "training")
+    assert permits({"may_train": "yes", "May Train": "yes"}, "training", ())
+    assert not permits({"may_train": "no", "May Train": "yes"}, "training", ())
+    assert not permits({"may_train": "yes", "May Train": ""}, "training", ())
 
 
 def test_a_page_of_a_sequence_asks_what_for(fakes: ModuleType, tmp_path: Path) -> None:

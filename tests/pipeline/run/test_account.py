@@ -26,14 +26,14 @@ def test_rejected_frames_are_told_once_and_notes_too(make, fake):
 
 
 def test_a_frame_that_a_person_called_bad_is_no_trouble_and_others_are() -> None:
-    first = StageResult("fit", frames_rejected=3, newly_rejected=3, called_bad=2)
-    assert _wrong(first, False, 0, 0, 0) == ["1 frame rejected by fit"]
+    first = StageResult("fit", frames_rejected=3, newly_rejected=3, called_bad=2, newly_called_bad=2)
+    assert _wrong(first, False, 0, 0) == ["1 frame rejected by fit"]
     first.frames_rejected = first.newly_rejected = 2
-    assert _wrong(first, False, 0, 0, 0) == []
-    later = StageResult("paint", frames_rejected=2)
-    assert _wrong(later, False, 2, 0, 0) == []
+    assert _wrong(first, False, 0, 0) == []
+    later = StageResult("paint", frames_rejected=2, called_bad=2)
+    assert _wrong(later, False, 0, 0) == []
     later.frames_rejected = 3
-    assert _wrong(later, False, 2, 0, 0) == ["1 frame rejected by the stages before"]
+    assert _wrong(later, False, 0, 0) == ["1 frame rejected by the stages before"]
 
 
 def test_a_rejected_frame_is_trouble_for_every_command_that_passes_it_on(make, fake):

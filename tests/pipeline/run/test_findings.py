@@ -9,7 +9,7 @@ import pytest
 
 from mimicme.pipeline.checkpoint import FrameStatus
 from mimicme.pipeline.items import Item
-from mimicme.pipeline.run.findings import by_kind, is_called_bad, new_findings, print_findings, sum_tallies
+from mimicme.pipeline.run.findings import by_kind, count_called_bad, new_findings, print_findings, sum_tallies
 from mimicme.pipeline.run.progress import Console
 
 
@@ -28,11 +28,9 @@ def test_tallies_add_up(tallies: list[str], told: str) -> None:
 
 
 def test_what_a_person_called_bad_is_told_from_what_a_stage_rejects() -> None:
-    assert is_called_bad(
-        "S1/smile frame 4: align rejected it (review): a person who looked called this frame bad"
-    )
-    assert not is_called_bad("S1/smile frame 4: align rejected it (no-face): it says rejected it (review)")
-    assert not is_called_bad("S1/smile failed: review")
+    bad = FrameStatus(False, "review", "", "a person who looked called this frame bad")
+    other = FrameStatus(False, "no-face", "", "it says rejected it (review)")
+    assert count_called_bad([bad, other, FrameStatus(True, "", "review", "a note"), bad]) == 2
 
 
 def test_a_stage_tells_its_own_notes_alone() -> None:
@@ -51,8 +49,10 @@ def test_a_stage_tells_its_own_notes_alone() -> None:
             read=lambda stage: SimpleNamespace(flagged=True, flagged_frames=lambda: of[stage].items())
         ),
     )
-    rejections, notes = new_findings(plan, SimpleNamespace(name="fit", needs=("read",)), Item("S", "q"))
-    assert rejections == ["S/q frame 5: fit rejected it (lost): It is lost."]
+    rejections, notes, called_bad = new_findings(
+        plan, SimpleNamespace(name="fit", needs=("read",)), Item("S", "q")
+    )
+    assert rejections == ["S/q frame 5: fit rejected it (lost): It is lost."] and called_bad == 0
     assert notes == ["S/q frame 3: fit noted torn: It is torn.", "S/q frame 4: fit noted torn: It is torn."]
 
 

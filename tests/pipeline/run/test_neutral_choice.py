@@ -173,7 +173,10 @@ def test_a_labelled_neutral_that_is_bad_as_a_whole_is_none(make, judging):
     called_bad(workspace, "S1,neutral,0,bad,")
     result = go(workspace, judging)
     assert neutral_of(workspace, "S1/wide") == "S1/smile" == neutral_of(workspace, "S1/neutral")
-    assert "S1: the neutral is 'smile'" in result.err
+    assert (
+        "S1: the neutral is 'smile': every frame of 'neutral', labelled neutral, was called bad" in result.err
+    )
+    assert "no sequence is labelled neutral" not in result.err
 
 
 def test_a_bad_frame_of_another_sequence_changes_the_release_alone(make, judging):

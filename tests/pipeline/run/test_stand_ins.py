@@ -331,8 +331,8 @@ def test_who_comes_next_is_looked_for_once_and_not_for_every_sequence(make, pick
     workspace = make(
         {"S1/neutral": ["ab"]} | {f"S1/s{k:02}": ["a" * (2 * (k % 7) + 3)] for k in range(count)}
     )
-    real = Neutrals._calm
-    monkeypatch.setattr(Neutrals, "_calm", lambda self, item: looks.append(item) or real(self, item))
+    real = Neutrals._neutrality
+    monkeypatch.setattr(Neutrals, "_neutrality", lambda self, item: looks.append(item) or real(self, item))
     go(workspace, picky)
     in_run = len(looks)
     workspace.ledger.unlink()
