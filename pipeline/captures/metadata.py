@@ -316,8 +316,15 @@ def parse_subjects(
     """
     rules, columns = rules or ConsentRules(), columns or {}
     messages: list[str] = []
-    numbered = tables.parse(data, name, _WHAT, lambda cells: _is_head(cells, columns), messages)
     _check_code_page(data, name)
+    numbered = tables.parse(
+        data,
+        name,
+        _WHAT,
+        lambda cells: _is_head(cells, columns),
+        messages,
+        lambda cells: _of_persons(cells, columns),
+    )
     written = numbered[0][1]
     header = _columns(written, name, columns, messages)
     personal = [c for c in header if is_personal(c)]
@@ -618,6 +625,14 @@ def _is_head(cells: list[str], columns: Mapping[str, str]) -> bool:
         or not own.isdisjoint(header)
         or any(map(consent_columns.speaks_of_consent, header))
     )
+
+
+def _of_persons(cells: list[str], columns: Mapping[str, str]) -> set[int]:
+    """Where a head has the subjects and what speaks of consent: who is struck through there may have left."""
+    header = [_plain(cell) for cell in cells]
+    own = {_plain(columns[name]) for name in ("subject", "consent") if name in columns}
+    own |= {"subject", _subject_column(header) or "subject"}
+    return {k for k, c in enumerate(header) if c in own or consent_columns.speaks_of_consent(c)}
 
 
 def _columns(cells: list[str], name: str, columns: Mapping[str, str], messages: list[str]) -> list[str]:
