@@ -21,19 +21,28 @@ _PERSON = r"(?:^|_)(?:participa|subject|person|patient|proband|data|has|have|had
 # what withdraws is a consent or a person; what else may be cancelled or declined is not asked for
 _WITHDRAWS = re.compile(r"(?:^|_)(?:withdr|revo[ck](?!er)|rescind|retract)")
 _REFUSES = rf"(?:{refusal_words.STEMS}|(?:^|_)(?:retract|retir|expir|reject)|trukket)"
+_ENDED = r"quit|ended|discontinued|stopped|terminated|abbandona|beendet|abgebrochen"
 _FEW = r"[^_]*(?:_[^_]+){0,3}?"
 _OF_CONSENT = re.compile(
     rf"(?:{_REFUSES}){_FEW}(?:{_CONSENT})|(?:{_CONSENT}){_FEW}(?:{_REFUSES})"
-    rf"|(?:{_REFUSES}|(?:^|_)(?:drop(?:s|ped)?_out|ausgestiegen|left|quit)){_FEW}(?:{_TAKING_PART})(?!_?room)"
+    rf"|(?:{_REFUSES}|(?:^|_)(?:drop(?:s|ped)?_out|ausgestiegen|{_ENDED})){_FEW}(?:{_TAKING_PART})"
+    rf"|(?:^|_)(?:participa[tc]i|partecipaz|teilnahme){_FEW}(?:{_REFUSES}|_(?:{_ENDED}))"
 )
-_NONE = (
-    r"(?:^|_)(?:not|no(?!_\d)|never|n_?t|cannot|don_t|didn_t|doesn_t|hasn_t|missing|pending|invalid|unsigned|lacking"
-    r"|outstanding|without|nicht|kein|keine|ohne|fehlt|fehlend|sans|sin|geen|bez)(?=_|$)"
+_NONE_BEFORE = (
+    r"(?:^|_)(?:cannot|(?:did|does|has|have)n_t|nie|no(?!_\d)"
+    rf"|(?!no(?:_|$))(?:{refusal_words.NONE_WORDS}))(?=_|$)"
+)
+_NONE_AFTER = (
+    r"(?:^|_)(?:not|never|missing|pending|invalid|void|lapsed|unsigned|lacking|outstanding|lost|nicht|fehlt|fehlend"
+    r"|no_longer|manque|falta|manca|ontbreekt|yok|vermedi|не|нет|отсутствует|no$)(?=_|$)"
 )
 _NO_CONSENT = re.compile(
-    rf"(?:{_NONE}){_FEW}(?:{_CONSENT})|(?:{_CONSENT}){_FEW}(?:{_NONE})|^(?:(?:never|not)_(?:signed|given|obtained|consented)|unsigned)$"
+    rf"(?:{_NONE_BEFORE})(?:_[^_]+){{0,2}}?_?(?:{_CONSENT})|(?:{_CONSENT}){_FEW}(?:{_NONE_AFTER})"
+    r"|^(?:(?:never|not)_(?:signed|given|obtained|consented)|unsigned|nicht_unterschrieben)$"
 )
-_NOT_NEEDED = re.compile(r"(?:^|_)(?:need|requir|necessary|notig|noetig|erforderlich)")
+_NOT_NEEDED = re.compile(
+    r"(?:^|_)(?:problem|issue|concern|question|delay|doubt|copy|need|requir|necessary|notig|noetig|erforderlich)"
+)
 _OUT = re.compile(
     r"(?:^|_)opt(?:s|ed|ing)?_?out|(?:^|_)widerr(?:uf|ief)|(?:^|_)zurue?ckgez"
     r"|(?:^|_)z(?:og|ieht)_(?:[^_]+_){0,4}zurue?ck|(?:^|_)(?:ritirat|retire_(?:son|sa|leur)_|retirad[oa]_)"
@@ -44,6 +53,8 @@ _OUT = re.compile(
     r"|(?:^|_)не_(?:хоч|хот|желае)[^_]*_(?:участв|продолж)"
     r"|^(?:dropped|dropping)_out(?!_of_(?:the_)?(?:college|school|university|frame|view|range|picture|sight))"
     r"|(?:^|_)(?:refus|declin)[^_]*_to_(?:continue|go_on|return)"
+    r"|(?:^|_)(?:exclud|remov)[^_]*_from_(?:the_)?(?:study|data_?set|data_?base|release|publication)"
+    r"|(?:^|_)(?:wil_niet|vil_ikke|vill_inte|ei_halua)_(?:[^_]+_){0,2}(?:mee|delta|osallist)|(?:^|_)ha(?:s|ve)_left$"
     r"|(?:^|_)exercis[^_]*_(?:[^_]+_){0,3}right_(?:to|of)_(?:withdr|revo|eras|be_forg)"
     r"|(?:not|n_?t|nicht|non|niet|nie|no)_(?:want|wish|mochte|will|vuole|quiere|wil|chce)[^_]*_(?:[^_]+_){0,2}"
     r"(?:particip|partecip|teilnehm|mitmach|deelnem|take_part)"
@@ -57,13 +68,14 @@ _KNOWS_THE_RIGHT = re.compile(
 )
 _WISH = (
     r"(?:^|_)(?:want|wish|ask|request|demand|requir|must|should|please|to_be|bitte|mochte|moechte|wunsch|wuensch|verlang"
-    r"|souhait|veut|quiere|solicit|chiede|wil|beantrag|antrag|gdpr|right_to)"
+    r"|souhait|veut|quiere|solicit|chiede|wil|beantrag|antrag|verzoek|begj|gdpr|right_to)"
 )
 _DELETION = rf"(?:^|_)(?:{refusal_words.DELETED}|deletion)"
 _WISHED = re.compile(
     rf"{_WISH}[^_]*_(?:[^_]+_){{0,5}}?(?:(?:{refusal_words.DELETED}|deletion|forgotten)"
     rf"|(?:removed|taken_out)(?:_from|$))|{_DELETION}[^_]*(?:_[^_]+){{0,2}}{_WISH}"
     r"|(?:^|_)(?:loschantrag|loeschantrag)|(?:asked|wants?|requests?)_(?:us_)?(?:to_)?remove_(?:his|her|their|all)_data"
+    r"|(?:^|_)remove_(?:(?:all|his|her|their|the)_){1,2}data"
 )
 _THEIR_DATA = re.compile(
     rf"{_DELETION}[^_]*(?:_[^_]+){{0,3}}_(?:data|daten|donnees|datos|dati|everything|participant|subject|person)(?=_|$)"
@@ -109,7 +121,7 @@ _OF_PERSONS = re.compile(
     rf"withdr|rescind|revo[ck]|widerruf|zurue?ckgez|opt(?:ed)?_?out|{any_of('撤回', '退出', 'отозв', '철회')}"
 )
 # what stands alone in a remark of a session or an appointment as well
-_OF_SESSIONS = re.compile(r"cancel|objection|zurue?ck$|abgelehn|отмен|取消|취소")
+_OF_SESSIONS = re.compile(r"cancel|objection|zurue?ck$|отмен|取消|취소")
 
 
 def is_word_of_refusal(cell: str) -> bool:
@@ -151,7 +163,7 @@ def _tells(sentence: str) -> bool:
     about = re.search(rf"{_PERSON}|{_CONSENT}|{_TAKING_PART}", text) is not None
     return (
         (_OUT.search(text) is not None and _THINGS.search(text) is None)
-        or (_WITHDRAWS.search(text) is not None and about)
+        or (_WITHDRAWS.search(text) is not None and (about or re.search(_WISH, text) is not None))
         or _NOT_TO_BE_USED.search(text) is not None
         or (_asks_for_deletion(text) and _THINGS.search(text) is None)
     )
@@ -160,8 +172,9 @@ def _tells(sentence: str) -> bool:
 def _speaks_of_none(sentence: str) -> bool:
     """Whether a refusal, or a no, stands near a word of consent."""
     text = _without_the_denied(sentence)
-    none = _NO_CONSENT.search(text) is not None and _NOT_NEEDED.search(text) is None
-    return none or _OF_CONSENT.search(text) is not None
+    none = _NO_CONSENT.search(text) or refusal_words.NONE_IN_SCRIPTS.search(text)
+    said = none is not None and _NOT_NEEDED.search(text) is None
+    return said or _OF_CONSENT.search(text) is not None
 
 
 def _without_the_denied(sentence: str) -> str:

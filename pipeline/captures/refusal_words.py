@@ -30,7 +30,8 @@ _BEGINS_ABROAD = any_of(
     *("ingetrok",),
     *("intrekk", "teruggetrok", "geweigerd", "återkall", "återta", "tilbagetr", "tilbagekald", "wycof"),
     *("cofni",),
-    *("odmow", "odmów", "odvol", "odmít", "odmiet", "visszavon", "elutasít", "perunut", "peruut", "geri_çek"),
+    *("odmow", "rezygn", "zrezygn", "odmów", "odvol", "odmít", "odmiet", "visszavon", "elutasít"),
+    *("perunut", "peruut", "geri_çek"),
     *("geri_al", "austritt", "ausgetreten", "rücktritt", "ruecktritt", "nesouhlas", "nesúhlas"),
     *("dicabut", "ditolak"),
     *("opozva", "povuč", "atšauk", "atsauk", "afturk"),
@@ -55,12 +56,29 @@ _BY_ITSELF = rf"(?:{_LEFT}|{_RETRACT})(?:_(?:date|datum|on|am|at|yes_no|y_?n))*"
 _OF_A_PERSON = r"participa|subject|person|patient|proband|teilnehm|study|studie|etude|estudio|studio|consent"
 
 # in a name or a sentence that speaks of consent, where much else says that there is none
-_NONE_WORDS = any_of(
+NONE_WORDS = any_of(
     *("no", "non", "not", "never", "none", "without", "end", "ends", "ended", "lost", "nicht", "nie"),
     *("nein", "kein"),
     *("keine", "keiner", "ohne", "bis", "pas", "sans", "aucun", "aucune", "sin", "sem", "nao", "senza"),
     *("geen",),
-    *("niet", "nee", "zonder", "brak", "bez", "inte", "ej", "ingen", "utan", "ikke", "uden", "yok"),
+    *(
+        "niet",
+        "nee",
+        "zonder",
+        "brak",
+        "bez",
+        "inte",
+        "ej",
+        "ingen",
+        "utan",
+        "ikke",
+        "uden",
+        "yok",
+        "vermedi",
+        "nessun",
+        "nessuna",
+        "inget",
+    ),
     *("ei", "nincs"),
     *("không", "tidak", "chybí", "chýba", "ne", "nav", "nėra", "fără", "pa", "ekki", "не", "нет", "без"),
     *("немає",),
@@ -73,15 +91,19 @@ _NONE_BEFORE = any_of(
 _NONE_AFTER = any_of(
     "なし", "缺失", "未", "无", "しない", "하지_않", "안_함", "안함", "없음", "отсутств", "відсутн"
 )
+_NONE_IN_SCRIPTS = (
+    rf"(?:{_NONE_BEFORE})_?(?:{any_of(*CONSENT_SCRIPTS)})|(?:{any_of(*CONSENT_SCRIPTS)}).*(?:{_NONE_AFTER})"
+)
+NONE_IN_SCRIPTS = re.compile(_NONE_IN_SCRIPTS)
 NONE_GIVEN = re.compile(
     rf"{_BEGINS}|{_BEGINS_ABROAD}|(?:^|_)(?:{_WHOLE})(?=_|$)|{_ANYWHERE}|{_LEFT}"
     r"|reject|expir|ablauf|abgelauf|laps|invalid|void|ungue?ltig|missing|pending|outstanding|lacking"
     r"|absent|unsigned|until|fehl|aussteh|entzog|entzug|entzieh|retir|retra[ic]|ritir|recha[zc]|negad"
     r"|negat|intrek|aterkall|tilbake|tilbage|trukket|terminat|suspend|annul|nullif|removed|erased|deleted"
-    rf"|(?:^|_)(?:{_NONE_WORDS})(?=_|$)"
+    rf"|(?:^|_)(?:{NONE_WORDS})(?=_|$)"
     r"|(?:^|_)(?:non?|not|un)_?(?:consent|agree|permission|authori|autori)|keine?r?einw|keinezust|keineinver"
     r"|not?(?:given|obtained|signed|granted|yet)|nicht(?:erteilt|gegeben|unters|vorh)|(?:consent|agreed)(?:no|not)$"
-    rf"|(?:{_NONE_BEFORE})_?(?:{any_of(*CONSENT_SCRIPTS)})|(?:{any_of(*CONSENT_SCRIPTS)}).*(?:{_NONE_AFTER})"
+    rf"|{_NONE_IN_SCRIPTS}"
 )
 _NOT_BEFORE = (
     r"(?:^|_)(?:non?|not|never|un|didn_t|hasn_t|nicht|nie|keine?r?|pas|sin|senza|niet|nie|ikke|inte|ej|ne"
@@ -94,6 +116,7 @@ NO_REFUSAL = re.compile(
 
 # what of a person is to be deleted, or may not be used; not what of a recording was, nor of a chromosome
 DELETED = r"erase(?!r)|" + any_of(
+    *("destroy", "destruction", "slett"),
     *("delete", "erasure", "lösch", "gelösch", "loesch", "geloesch", "supprim", "suppression", "effac"),
     *("verwijder", "borrad", "borrar", "eliminad", "cancellare", "usun"),
 )
@@ -108,6 +131,7 @@ OTHER_SCRIPTS = (*CONSENT_SCRIPTS, *_SCRIPTS, *_DELETED_SCRIPTS)
 _NOT = r"(?:(?:do|does|must|may|shall|should|can|could|will)_?(?:not|n_?t)|cannot|not_to|never)_(?:be_)?"
 DO_NOT_SHOW = (
     rf"{_NOT}(?:publish|share|release|show|disclos|distribut)[^_]*|not_for_(?:publi|releas|shar|distrib|use)[^_]*"
+    r"|not?_(?:public_)?(?:publi[cs][^_]*|sharing|release)(?=_|$)"
     r"|nicht_(?:zu[rm]_)?(?:vero(?:e)?ffentl|publiz|teil)[^_]*|keine_vero(?:e)?ffentl[^_]*"
     r"|ne_pas_(?:publi|diffus)[^_]*|no_publi(?:car|que)[^_]*|non_pubblicare"
 )

@@ -59,6 +59,9 @@ _OUT = {
         "will nicht mehr teilnehmen", "ne veut plus participer", "s'est retirée de l'étude", "она отозвала согласие",
         "informed of right to withdraw; withdrew", "not withdrawn; later withdrew consent", "she dropped out",
         "dropped out after session 1", "please delete scan 2, and delete all data", "declined to continue",
+        "wants to withdraw", "participation declined", "pas de consentement", "brak zgody", "nessun consenso",
+        "не дал согласия", "同意書なし", "동의하지 않음", "remove from dataset", "destroy data", "no publication",
+        "stopped participating", "Einwilligung fehlt", "geen toestemming", "nicht unterschrieben", "abgelehnt",
     ),
 }  # fmt: skip
 _IN = {
@@ -75,6 +78,8 @@ _IN = {
         "informed of right to withdraw", "consent given, no glasses", "consent form no 12", "declined coffee",
         "consent signed; no issues", "einwilligung liegt vor, keine Brille", "the person refused to smile", "quite",
         "must be deleted: frame 3", "asked for eraser", "right eye deleted", "no consent needed",
+        "no problem with consent", "consent obtained without delay", "study scan refused by software", "нет",
+        "participant declined to remove glasses", "has not eaten", "no data for frame 2", "ohne Brille", "无眼镜",
     ),
 }  # fmt: skip
 
