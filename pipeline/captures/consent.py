@@ -5,33 +5,53 @@ Fails closed: only what is nothing but a yes lets a subject in.  Which columns s
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from mimicme.pipeline.captures.consent_columns import without_one_date
+from mimicme.pipeline.captures.refusal_words import REFUSED
 from mimicme.pipeline.errors import ConfigError
 
-# in the order in which a message lists them
-REFUSED = (
-    *("no", "n", "false", "0", "not", "none", "withdrawn", "withdrew", "withdraw", "withdrawal"),
-    *("refused", "refuses", "denied", "declined", "revoked", "expired", "pending"),
-)
 # these refuse wherever they stand: `full withdrawal`, `given 2019, revoked 2023`
 REFUSED_ANYWHERE = frozenset(w for w in REFUSED if len(w) > 1)
 GIVEN = ("yes", "y", "true", "1", "given", "granted", "signed", "full")
+_MONTHS = (
+    *(
+        "jan",
+        "feb",
+        "mar",
+        "apr",
+        "may",
+        "jun",
+        "jul",
+        "aug",
+        "sep",
+        "oct",
+        "nov",
+        "dec",
+        "january",
+        "february",
+    ),
+    *("march", "april", "june", "july", "august", "september", "october", "november", "december"),
+)
 _WITH_A_YES = frozenset(
-    ["on", "form", "version", "consent", "written", "informed", "date", "dated"]
-    + ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-    + ["january", "february", "march", "april", "june", "july"]
-    + ["august", "september", "october", "november", "december"]
+    [*_MONTHS, "on", "form", "version", "consent", "written", "informed", "date", "dated"]
 )
 UNCLEAR = "is not understood"
 _MISSING_CODES = frozenset(
     sign + digit * times for sign in ("", "-") for digit in "89" for times in (1, 2, 3)
 )
 _YEAR = r"(?:19|20)\d\d"
+_MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
+_OF_A_FORM = re.compile(r"\b(?:form|version|v)\W*\d{1,3}(?:\.\d+)*(?!\d)")
+# one date that is written in parts: 3. 5. 21; 5 May 21; May 2021
+_IN_PARTS = re.compile(
+    rf"\d{{1,2}}([-./ ] ?)\d{{1,2}}\1(?:{_YEAR}|\d\d)|{_YEAR}([-./ ] ?)\d{{1,2}}\2\d{{1,2}}"
+    rf"|(?:\d{{1,2}}\W{{0,2}})?(?:{_MONTH})\W{{0,2}}(?:{_YEAR}|\d\d)"
+)
 _YEARS = re.compile(
     rf"{_YEAR}\s*[-/]\s*(?:1[3-9]|[2-9]\d)(?!\d)"
 )  # 2019-21; of 2019-05 the second is a month
@@ -77,18 +97,25 @@ class ConsentRules:
             return True
         words = re.findall(r"\w+", text)
         given = {*GIVEN, *own}
-        rest, dated = without_one_date(text)
+        rest, _ = without_one_date(text)
         numbers = re.findall(r"\d+", rest)
         if words and words[0] == "1" and "1" not in own and not (one_is_yes and numbers == ["1"]):
             return False
         return (
             bool(words)
             and text[0].isalnum()
-            and _of_one_date(text, numbers, dated)
+            and _of_one_date(text)
             and words[0] in given
             and all(w in given or w in _WITH_A_YES or (w.isdecimal() and w != "0") for w in words[1:])
             and re.fullmatch(r"[\w\s.,:;/()-]*", text) is not None
         )
+
+
+def codes(cells: Iterable[str]) -> frozenset[str]:
+    """The numbers among cells, as a column of codes has them."""
+    return frozenset(
+        re.sub(r"[.,]0+$", "", text) for text in cells if re.fullmatch(r"[-+]?\d{1,3}(?:[.,]0+)?", text)
+    )
 
 
 def codes_are_clear(cells: Iterable[str]) -> bool:
@@ -98,23 +125,52 @@ def codes_are_clear(cells: Iterable[str]) -> bool:
     With a 2 nobody can know: 1 and 2 are yes and no, or no and yes; and with 0, 1 and 2 the 1 is often a form that
     nobody has checked yet (REDCap: incomplete, unverified, complete).
     """
-    numbers = {
-        re.sub(r"[.,]0+$", "", text) for text in cells if re.fullmatch(r"[-+]?\d{1,3}(?:[.,]0+)?", text)
-    }
+    numbers = codes(cells)
     others = numbers - {"0", "1"}
     return not others or ("0" in numbers and others <= _MISSING_CODES)
 
 
-def _of_one_date(text: str, numbers: list[str], dated: bool) -> bool:
-    """Whether a yes has one date at most, and with it the number of a form or a version: two may be a range.
-
-    Args:
-        numbers: those beside a plain date, all where none is.
-        dated: whether a plain date is in it; else it may be written otherwise (`3. 5. 21`), and so have three numbers.
+def _of_one_date(text: str) -> bool:
+    """Whether a yes has one date at most, and beside it numbers of forms and versions: two dates may be a range, and
+    one that is yet to come is its end.
     """
-    years = sum(re.fullmatch(_YEAR, number) is not None for number in numbers)
-    most, most_years = (1, 0) if dated else (3, 1)
-    return len(numbers) <= most and years <= most_years and _YEARS.search(text) is None
+    if _YEARS.search(text) or _is_to_come(text):
+        return False
+    plain = _OF_A_FORM.sub(" ", text)
+    rest, dated = without_one_date(plain)
+    if not dated and (part := _IN_PARTS.search(plain)):
+        rest, dated = plain[: part.start()] + " " + plain[part.end() :], True
+    numbers = re.findall(r"\d+", rest)
+    if re.search(rf"\b(?:{_MONTH})\b", rest):
+        return not dated and len(numbers) <= 1
+    if dated:
+        return not numbers or (numbers == ["1"] and text.startswith("1"))
+    return len(numbers) <= 1 or (len(numbers) == 2 and _has_a_month(numbers))
+
+
+def _has_a_month(numbers: list[str]) -> bool:
+    """Whether of two numbers one may be a month and the other a year: `2019-05`, `12/19`."""
+    return (
+        any(
+            1 <= int(month) <= 12
+            and len(month) <= 2
+            and (len(year) == 2 or re.fullmatch(_YEAR, year) is not None)
+            for month, year in (numbers, numbers[::-1])
+        )
+        or max(map(len, numbers)) == 1
+    )
+
+
+def _is_to_come(text: str) -> bool:
+    """Whether a date or a year in a text is after today."""
+    today = _today()
+    days = re.findall(rf"(?<!\d)({_YEAR})-?(\d\d)-?(\d\d)(?!\d)", text)
+    years = re.findall(rf"(?<!\d){_YEAR}(?!\d)", text)
+    return any("-".join(day) > today.isoformat() for day in days) or any(int(y) > today.year for y in years)
+
+
+def _today() -> datetime.date:
+    return datetime.date.today()
 
 
 def kept_out(consent: str, has_column: bool, rules: ConsentRules, one_is_yes: bool = True) -> str:

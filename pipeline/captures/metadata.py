@@ -12,7 +12,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mimicme.pipeline.captures import consent, consent_columns, consent_words, permission_columns, who
+from mimicme.pipeline.captures import (
+    consent,
+    consent_columns,
+    consent_remarks,
+    consent_words,
+    permission_columns,
+    refusal_words,
+    who,
+)
 from mimicme.pipeline.captures import table as tables
 from mimicme.pipeline.captures.ages import age_of
 from mimicme.pipeline.captures.consent import ConsentRules
@@ -72,32 +80,38 @@ _STATUS = frozenset(
     ["status", "state", "statut", "stato", "estado", "statuts", "zustand", "статус", "状态", "狀態"]
 )
 _REMARKS = _STATUS | frozenset(
-    ["remark", "remarks", "comment", "comments", "note", "notes", "reason", "reasons", "memo"]
-    + [
-        "bemerkung",
-        "bemerkungen",
-        "kommentar",
-        "kommentare",
-        "anmerkung",
-        "anmerkungen",
-        "notiz",
-        "notizen",
-        "grund",
-    ]
-    + ["hinweis", "hinweise", "remarque", "remarques", "commentaire", "commentaires", "raison", "motif"]
-    + ["observacion", "observaciones", "comentario", "comentarios", "nota", "notas", "motivo", "osservazioni"]
-    + [
-        "opmerking",
-        "opmerkingen",
-        "uwagi",
-        "poznamka",
-        "poznamky",
-        "anmarkning",
-        "merknad",
-        "примечание",
-        "примечания",
-    ]
+    ["remark", "remarks", "comment", "comments", "note", "notes", "reason", "reasons", "memo", "bemerkung"]
+    + ["bemerkungen", "kommentar", "kommentare", "anmerkung", "anmerkungen", "notiz", "notizen", "grund", "hinweis"]
+    + ["hinweise", "remarque", "remarques", "commentaire", "commentaires", "raison", "motif", "observacion"]
+    + ["observaciones", "comentario", "comentarios", "nota", "notas", "motivo", "osservazioni", "opmerking"]
+    + ["opmerkingen", "uwagi", "poznamka", "poznamky", "anmarkning", "merknad", "примечание", "примечания"]
     + ["комментарии", "备注", "備註", "说明", "說明", "原因", "備考", "메모", "비고"]
+)  # fmt: skip
+# what a column says whose status it is: of smoking or of a scan, a `no` says nothing of a person
+_WHOSE_STATUS = frozenset(
+    [
+        "study",
+        "studie",
+        "etude",
+        "estudio",
+        "studio",
+        "participation",
+        "participant",
+        "subject",
+        "person",
+        "patient",
+    ]
+    + [
+        "proband",
+        "teilnahme",
+        "teilnehmer",
+        "consent",
+        "einwilligung",
+        "enrolment",
+        "enrollment",
+        "recruitment",
+    ]
+    + ["current", "final", "of", "the", "der", "de", "la", "du", "del"]
 )
 _REMARK_WORDS = frozenset(map(consent_words.folded, _REMARKS))
 _STATUS_WORDS = frozenset(map(consent_words.folded, _STATUS))
@@ -303,8 +317,15 @@ def parse_subjects(
     """
     rules, columns = rules or ConsentRules(), columns or {}
     messages: list[str] = []
-    numbered = tables.parse(data, name, _WHAT, lambda cells: _is_head(cells, columns), messages)
     _check_code_page(data, name)
+    numbered = tables.parse(
+        data,
+        name,
+        _WHAT,
+        lambda cells: _is_head(cells, columns),
+        messages,
+        lambda cells: _of_persons(cells, columns),
+    )
     written = numbered[0][1]
     header = _columns(written, name, columns, messages)
     personal = _personal(header, written)
@@ -364,11 +385,13 @@ class _Rows:
             for i, plain in enumerate(map(_plain, written[: len(header)]))
             if header[i] != "consent" and not _REMARK_WORDS.isdisjoint(_words(plain))
         ]
-        self._one_is_yes = {
-            i: consent.codes_are_clear(cells[i] for cells in written_below if i < len(cells))
+        cells_of = {
+            i: [cells[i] for cells in written_below if i < len(cells)]
             for i, c in enumerate(header)
             if c == "consent" or consent_columns.speaks_of_consent(c)
         }
+        self._one_is_yes = {i: consent.codes_are_clear(cells) for i, cells in cells_of.items()}
+        self._codes = {i: consent.codes(cells) for i, cells in cells_of.items()}
         # columns whose 1 keeps somebody out, because other codes stand beside it
         self._unclear_codes: dict[str, list[str]] = {}
         self.values: dict[str, dict[str, str | int | float]] = {}
@@ -410,7 +433,10 @@ class _Rows:
         elif column_and_cell := self._taken_back(subject, cells):
             column, cell = column_and_cell
             told = "keeps it out" if column in self._personal else f"is '{cell}'"
-            self.excluded[subject] = f"Subject '{subject}' is left out: its {column} {told} (line {line})."
+            self.excluded[subject] = (
+                f"Subject '{subject}' is left out: its {column} {told} (line {line}). If that says no refusal, "
+                "correct the cell or rename the column."
+            )
 
     def _is_one_a_yes(self, at: int, cell: str, subject: str) -> bool:
         """Whether a 1 in a column is a yes; whom it keeps out where not is noted."""
@@ -418,6 +444,18 @@ class _Rows:
         if not clear and self.rules.is_yes(cell) and not self.rules.is_yes(cell, one_is_yes=False):
             self._unclear_codes.setdefault(self.header[at], []).append(subject)
         return clear
+
+    def _is_yes_beside(self, at: int, cell: str, subject: str) -> bool:
+        """Whether a cell beside the consent is a yes; `consent_yes` speaks of a 1 where both columns have one code."""
+        if self._one_is_yes.get(at, True) or self._has_the_codes_of_consent(at):
+            return self.rules.is_yes(cell, self._is_one_a_yes(at, cell, subject))
+        own = replace(self.rules, yes=tuple(word for word in self.rules.yes if word.strip() != "1"))
+        if own.is_yes(cell) and not own.is_yes(cell, one_is_yes=False):
+            self._unclear_codes.setdefault(self.header[at], []).append(subject)
+        return own.is_yes(cell, one_is_yes=False)
+
+    def _has_the_codes_of_consent(self, at: int) -> bool:
+        return "consent" in self.header and self._codes[at] == self._codes[self.header.index("consent")]
 
     def _row(self, subject: str, line: int, cells: list[str]) -> dict[str, str | int | float]:
         """The values of a row by column, missing ones left out."""
@@ -438,16 +476,14 @@ class _Rows:
         """The first column that takes a row's consent back, and its cell."""
         found = []
         for i, column in self.beside_consent:
-            is_yes = self.rules.is_yes(cells[i], self._is_one_a_yes(i, cells[i], subject))
+            is_yes = not consent_columns.is_of_refusals(column) and self._is_yes_beside(i, cells[i], subject)
             if consent_columns.leaves_consent(column, cells[i], is_yes):
                 continue
             found.append((column, cells[i]))
             if not (is_yes or consent.is_refusal(cells[i]) or consent_columns.is_date(cells[i])):
                 self._unclear_beside.setdefault(column, []).append(subject)
         for i, column in self.remarks:
-            refuses = consent_columns.is_word_of_refusal(cells[i], consent.REFUSED_ANYWHERE)
-            is_status = not _STATUS_WORDS.isdisjoint(_words(column))
-            if consent_columns.tells_of_withdrawal(cells[i]) or (is_status and refuses):
+            if _says_a_refusal(column, cells[i]):
                 found.append((column, cells[i]))
         return found[0] if found else None
 
@@ -472,6 +508,11 @@ class _Rows:
                 "captures of the others away.",
             )
 
+    def _or_say_it(self, column: str) -> str:
+        """What else may be done where a 1 is a yes: the setting speaks of the codes of `consent` alone."""
+        same = column == "consent" or self._has_the_codes_of_consent(self.header.index(column))
+        return '; or, if 1 is a yes, consent_yes = ["1"] in [captures]' if same else ""
+
     def messages(self) -> list[str]:
         """What a user should know of the rows together."""
         said: list[str] = []
@@ -479,12 +520,12 @@ class _Rows:
             said.append(
                 f"the consent of {listed(self._unclear)} is not understood and keeps them out. These, alone or with a "
                 f"date, let a subject in: {', '.join(consent.GIVEN)}; these keep it out: "
-                f"{', '.join(consent.REFUSED)}. A word that is a no needs nothing more. "
+                f"{', '.join(refusal_words.REFUSED)}. A word that is a no needs nothing more. "
                 'If one is a yes, write it into the settings, [captures] consent_yes = ["..."], or correct the table.'
             )
         said += [
             f"the column `{column}` has other numbers beside 1, such as 2: nobody can know whether 1 is the yes, and "
-            f'it keeps out {listed(those)}. Write yes and no; or, if 1 is a yes, consent_yes = ["1"] in [captures].'
+            f"it keeps out {listed(those)}. Write yes and no{self._or_say_it(column)}."
             for column, those in self._unclear_codes.items()
         ]
         said += [
@@ -500,6 +541,22 @@ class _Rows:
         return [f"{self.name}: {sentence}" for sentence in said]
 
 
+def _is_status_of_a_person(column: str) -> bool:
+    """Whether a column, as it is written, is the state of a person: `status`, `study status`, not `smoking_status`."""
+    words = {word for word in _words(column) if len(word) > 2 and not word.isdecimal()}
+    return words <= _STATUS_WORDS | _WHOSE_STATUS
+
+
+def _says_a_refusal(column: str, cell: str) -> bool:
+    """Whether a remark or a state of something says that a person refuses or has left."""
+    if _STATUS_WORDS.isdisjoint(_words(column)):
+        return consent_remarks.tells_of_refusal(cell)
+    if _is_status_of_a_person(column):
+        return consent_remarks.is_word_of_refusal(cell) or consent_remarks.tells_of_refusal(cell)
+    alone = re.fullmatch(r"\w*", cell.strip()) is not None
+    return consent_remarks.is_word_of_leaving(cell) or (not alone and consent_remarks.tells_of_refusal(cell))
+
+
 def _check_code_page(data: bytes, name: str) -> None:
     """Whether a table that is not Unicode speaks of consent in another code page than it is read in.
 
@@ -507,7 +564,7 @@ def _check_code_page(data: bytes, name: str) -> None:
         InputError: it does: what it says would not be seen.
     """
     for page, text in tables.in_other_code_pages(data):
-        found = next((word for word in consent_words.OTHER_SCRIPTS if word in text.casefold()), None)
+        found = next((word for word in refusal_words.OTHER_SCRIPTS if word in text.casefold()), None)
         if found is not None:
             raise InputError(
                 "the table is not UTF-8, and speaks of consent in another code page",
@@ -571,6 +628,14 @@ def _is_head(cells: list[str], columns: Mapping[str, str]) -> bool:
         or not own.isdisjoint(header)
         or any(map(consent_columns.speaks_of_consent, header))
     )
+
+
+def _of_persons(cells: list[str], columns: Mapping[str, str]) -> set[int]:
+    """Where a head has the subjects and what speaks of consent: who is struck through there may have left."""
+    header = [_plain(cell) for cell in cells]
+    own = {_plain(columns[name]) for name in ("subject", "consent") if name in columns}
+    own |= {"subject", _subject_column(header) or "subject"}
+    return {k for k, c in enumerate(header) if c in own or consent_columns.speaks_of_consent(c)}
 
 
 def _columns(cells: list[str], name: str, columns: Mapping[str, str], messages: list[str]) -> list[str]:

@@ -27,6 +27,12 @@ _CODE_PAGES = (
     "cp1255",
     "cp1256",
 )
+_LETTER = r"[A-Za-z\u00c0-\u00ff]"
+_STRANGE = re.compile(
+    rf"[\ufffd\u0160\u0161\u017d\u017e\u0178\u0192\u00d0\u00dd\u00de\u00f0\u00fd\u00fe]"  # Š Ž Ÿ ƒ Ð Ý Þ
+    rf"|{_LETTER}[^\x00-\x7f\u00c0-\u00ff\u0152\u0153\u2019\u00b0\u00ba\u00aa\u00b7\u2013\u2014]{_LETTER}"
+    rf"|{_LETTER}[\u00b3\u00b9\u00a5\u00a3\u00b1\u00a7\u201e\u201a\u2020\u2021]|[\u00c0-\u00ff]{{4}}|^[\u00c0-\u00ff]{{3}}$|{_LETTER}[\u00d7\u00f7]"
+)
 _OLD_WORKBOOK = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # .xls, and an XLSX with a password
 
 
@@ -48,23 +54,29 @@ def read_bytes(path: Path, what: str) -> bytes:
 
 
 def parse(
-    data: bytes, name: str, what: str, is_head: Callable[[list[str]], bool], messages: list[str]
+    data: bytes,
+    name: str,
+    what: str,
+    is_head: Callable[[list[str]], bool],
+    messages: list[str],
+    matters: Callable[[list[str]], set[int]] | None = None,
 ) -> list[Row]:
     """The rows, the header first, each with the number of its line and its cells without blanks around them.
 
-    Text may be UTF-8 or UTF-16, with or without BOM, or Windows-1252, which is said.
+    Text may be UTF-8 or UTF-16, with or without BOM, or plain western text in Windows-1252, which is said.
 
     Args:
         is_head: whether cells are the header of such a table; asked where a workbook has several sheets.
         messages: takes sentences about what was decided.
+        matters: as of `xlsx.read_rows`.
 
     Raises:
         InputError: it is empty, no table of these formats, or has a cell that is too long, a quote that is not closed
-            or a row with another delimiter than the header's.
+            or a row with another delimiter than the header's; or its text is of another code page.
         MissingDependencyError: XLSX cannot be read here.
     """
     if xlsx.is_zip(data):
-        rows = xlsx.read_rows(data, name, what, is_head, messages)
+        rows = xlsx.read_rows(data, name, what, is_head, messages, matters)
         if any("\0" in cell for _, cells in rows for cell in cells):
             raise InputError("this is not a text table: it holds NUL characters", where=name)
         for number, cells in rows:
@@ -168,10 +180,28 @@ def _text(data: bytes, name: str, messages: list[str]) -> str:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError:
             text = data.decode("cp1252", "replace")
+            if found := _not_western(text):
+                raise InputError(
+                    "the table is not UTF-8, and in no plain western code page",
+                    where=name,
+                    seen=repr(found),
+                    todo="Save it as UTF-8 (spreadsheets call it CSV UTF-8, or Unicode text), or as XLSX.",
+                ) from None
             messages.append(f"{name} is not UTF-8; it was read as Windows-1252. Check names with accents.")
     if "\0" in text:
         raise InputError("this is not a text table: it holds NUL characters", where=name)
     return text
+
+
+def _not_western(text: str) -> str:
+    """The first word of a text, read as Windows-1252, that no western language writes so; empty: there is none.
+
+    Other code pages put letters where it has signs, or Icelandic ones, and other scripts write whole words of them.
+    """
+    for word in re.findall(r"[^\s,;\t\"]+", text):
+        if not word.isascii() and _STRANGE.search(word):
+            return word
+    return ""
 
 
 def in_other_code_pages(data: bytes) -> Iterator[tuple[str, str]]:

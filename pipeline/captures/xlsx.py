@@ -39,7 +39,12 @@ def is_zip(data: bytes) -> bool:
 
 
 def read_rows(
-    data: bytes, name: str, what: str, is_head: Callable[[list[str]], bool], messages: list[str]
+    data: bytes,
+    name: str,
+    what: str,
+    is_head: Callable[[list[str]], bool],
+    messages: list[str],
+    matters: Callable[[list[str]], set[int]] | None = None,
 ) -> list[Row]:
     """The rows that are not empty, from the head of the table on, with their numbers in the sheet.
 
@@ -47,6 +52,7 @@ def read_rows(
         what: the table in words, for errors: `metadata table`.
         is_head: whether a sheet's first row that is not empty is a table's head.
         messages: takes a sentence about sheets that are not read.
+        matters: the columns, from a head, in which a cell that is struck through is asked about; else all are.
 
     Raises:
         InputError: it is no workbook, too large, or does not say which sheet has the table.
@@ -68,8 +74,7 @@ def read_rows(
             as_written = load_workbook(io.BytesIO(data), data_only=False, **options)
             values = load_workbook(io.BytesIO(data), data_only=True, **options)
             sheets = {sheet.title: _cells(values[sheet.title], sheet) for sheet in as_written.worksheets}
-            crossed = as_written.worksheets if _has_strikes(data) else []
-            struck = {sheet.title: _struck_through(sheet) for sheet in crossed}
+            struck = _struck_through(data) if _has_strikes(data) else {}
     except _TooLarge as error:
         raise InputError(f"the {what} is too large", where=name, seen=error, expected=_LARGEST) from error
     except Exception as error:  # the parsers of a strange file raise whatever they like
@@ -81,11 +86,14 @@ def read_rows(
         ) from error
     sheets = {title: rows for title, rows in sheets.items() if rows}
     title = _the_one(sheets, name, what, is_head)
-    if struck.get(title):
+    head = sheets[title][0]
+    of_them = matters(head[1]) if matters is not None else set(range(len(head[1])))
+    lines = [n for n, columns in struck.get(title, {}).items() if n > head[0] and of_them & columns]
+    if lines:
         raise InputError(
             f"rows of the {what} are struck through, which says no word of what is meant",
             where=name,
-            seen=f"lines {listed(map(str, struck[title]))}",
+            seen=f"lines {listed(map(str, lines))}",
             todo="Take such a row out, or write what it means into it (`withdrawn`), and take the line away.",
         )
     others = [other for other in sheets if other != title]
@@ -176,13 +184,35 @@ def _has_strikes(data: bytes) -> bool:
         return any(b"strike" in archive.read(member) for member in archive.infolist())
 
 
-def _struck_through(sheet: Any) -> list[int]:
-    """Numbers of the rows in which a cell is struck through: so people are crossed out who left."""
-    return [
-        number
-        for number, row in enumerate(_bounded(sheet), 1)
-        if any(cell.value is not None and cell.font.strike for cell in row)
-    ]
+def _struck_through(data: bytes) -> dict[str, dict[int, set[int]]]:
+    """By sheet and row, the columns (from 0) that are struck through: so people are crossed out who left.
+
+    By a cell's own font, that of the row, or that of a part of its text; not by rules for formats.  Called after a
+    workbook's size is known to be bounded.
+    """
+    from openpyxl import load_workbook
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        book = load_workbook(io.BytesIO(data), keep_links=False, rich_text=True)
+    return {
+        sheet.title: {
+            number: columns
+            for number, row in enumerate(sheet.iter_rows(max_col=min(sheet.max_column, MAX_COLUMNS)), 1)
+            if (columns := {k for k, cell in enumerate(row) if _is_struck(cell, sheet.row_dimensions)})
+        }
+        for sheet in book.worksheets
+    }
+
+
+def _is_struck(cell: Any, rows: Any) -> bool:
+    if cell.value is None:
+        return False
+    parts = cell.value if isinstance(cell.value, list) else []
+    fonts = [cell.font, *(getattr(part, "font", None) for part in parts)]
+    if cell.row in rows:
+        fonts.append(rows[cell.row].font)
+    return any(font is not None and font.strike for font in fonts)
 
 
 def _bounded(sheet: Any) -> Iterator[tuple[Any, ...]]:

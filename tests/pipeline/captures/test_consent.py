@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 
+from mimicme.pipeline.captures import consent
 from mimicme.pipeline.captures.consent import ConsentRules
 from mimicme.pipeline.captures.metadata import parse_subjects
 from mimicme.pipeline.errors import ConfigError
@@ -123,19 +126,21 @@ def test_one_date_and_the_number_of_a_form_leave_a_yes(word: str) -> None:
     assert not parse_subjects(f'subject,consent\nS1,"{word}"\n'.encode()).excluded
 
 
-@pytest.mark.parametrize("codes", ["1 2", "0 1 2", "1 9", "1 -1", "1.0 2.0"])
+@pytest.mark.parametrize("codes", ["1 2", "0 1 2", "1 9", "1 -1"])
 def test_a_one_beside_other_codes_is_no_yes(codes: str) -> None:
     """1 and 2 are yes and no, or no and yes; of 0, 1 and 2 the 1 may be a form that nobody has checked."""
     rows = "".join(f"S{k},{code}\n" for k, code in enumerate(codes.split()))
     data = f"subject,consent\n{rows}Y,yes\n".encode()
     table = parse_subjects(data)
     assert len(table.excluded) == len(codes.split())
-    if "1" in codes.split():
-        assert any(
-            "nobody can know whether 1 is the yes" in said and '["1"]' in said for said in table.messages
-        )
-        who = f"S{codes.split().index('1')}"
-        assert who not in parse_subjects(data, rules=ConsentRules(yes=("1",))).excluded
+    assert any("nobody can know whether 1 is the yes" in said and '["1"]' in said for said in table.messages)
+    who = f"S{codes.split().index('1')}"
+    assert who not in parse_subjects(data, rules=ConsentRules(yes=("1",))).excluded
+
+
+def test_a_decimal_one_is_no_yes_whatever_stands_beside_it() -> None:
+    rules = ConsentRules(yes=("1",))
+    assert list(parse_subjects(b"subject,consent\nA,1.0\nB,2.0\n", rules=rules).excluded) == ["A", "B"]
 
 
 @pytest.mark.parametrize("codes", ["1 0", "0 1 9", "0 1 99 -9"])
@@ -148,3 +153,46 @@ def test_a_one_beside_a_zero_and_missing_codes_is_a_yes(codes: str) -> None:
 def test_codes_beside_the_consent_count_alike() -> None:
     table = parse_subjects(b"subject,consent,consent photos\nA,yes,1\nB,yes,2\nC,1,\nD,no,\n")
     assert list(table.excluded) == ["A", "B", "D"]
+
+
+def test_what_is_said_of_a_one_holds_for_columns_with_its_codes_alone() -> None:
+    """Beside a consent of 1 and 2, a permission of 0, 1 and 2 is coded otherwise."""
+    rules = ConsentRules(yes=("1",))
+    same = b"subject,consent,photo permission\nA,1,1\nB,2,2\n"
+    other = b"subject,consent,photo permission\nA,1,1\nB,2,2\nC,1,0\n"
+    assert list(parse_subjects(same, rules=rules).excluded) == ["B"]
+    table = parse_subjects(other, rules=rules)
+    assert list(table.excluded) == ["A", "B", "C"]
+    assert any("`photo_permission` has other numbers" in m and "consent_yes" not in m for m in table.messages)
+
+
+def test_codes_of_a_refusal_are_not_asked_about() -> None:
+    data = b"subject,consent,withdrawn\nA,yes,1\nB,yes,2\nC,1,0\n"
+    table = parse_subjects(data)
+    assert list(table.excluded) == ["A", "B"]
+    assert not any("consent_yes" in said for said in table.messages)
+    assert list(parse_subjects(data, rules=ConsentRules(yes=("1",))).excluded) == ["A", "B"]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "granted 20190501 20200501", "granted 2019-05-01/20200501", "yes 2019,21", "yes dec 19 jan 21", "yes (19/21)",
+        "yes may 19 21", "granted 201905 202005", "yes 5/19 5/21", "yes 2097-01-01", "yes 20970101", "yes 2097",
+    ],
+)  # fmt: skip
+def test_a_second_date_or_one_to_come_is_an_end(cell: str) -> None:
+    assert list(parse_subjects(f'subject,consent\nA,"{cell}"\n'.encode()).excluded) == ["A"]
+
+
+@pytest.mark.parametrize(
+    "cell", ["yes 12/19", "yes 5 may 21", "yes may 2021", "signed form 2 version 3 2020", "signed 3. 5. 21", "yes 2"]
+)  # fmt: skip
+def test_one_date_however_it_is_written(cell: str) -> None:
+    assert not parse_subjects(f'subject,consent\nA,"{cell}"\n'.encode()).excluded
+
+
+def test_a_year_is_to_come_after_today(monkeypatch) -> None:
+    monkeypatch.setattr(consent, "_today", lambda: datetime.date(2030, 6, 1))
+    assert not parse_subjects(b"subject,consent\nA,yes 2030-06-01\nB,yes 2030\n").excluded
+    assert list(parse_subjects(b"subject,consent\nA,yes 2030-06-02\nB,yes 2031\n").excluded) == ["A", "B"]

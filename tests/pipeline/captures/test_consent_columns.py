@@ -7,6 +7,7 @@ import unicodedata
 import pytest
 
 from mimicme.pipeline.captures import consent_columns as columns
+from mimicme.pipeline.captures import consent_remarks as remarks
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_versions(cell, version):
     ],
 )  # fmt: skip
 def test_words_of_refusal(cell, refusal):
-    assert columns.is_word_of_refusal(cell, frozenset({"withdrawn", "revoked"})) is refusal
+    assert remarks.is_word_of_refusal(cell) is refusal
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_words_of_refusal(cell, refusal):
     ],
 )  # fmt: skip
 def test_sentences_that_tell_of_a_withdrawal(cell):
-    assert columns.tells_of_withdrawal(cell)
+    assert remarks.tells_of_refusal(cell)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_sentences_that_tell_of_a_withdrawal(cell):
     ],
 )  # fmt: skip
 def test_sentences_that_tell_of_none(cell):
-    assert not columns.tells_of_withdrawal(cell)
+    assert not remarks.tells_of_refusal(cell)
 
 
 @pytest.mark.parametrize(

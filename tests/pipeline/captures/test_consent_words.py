@@ -96,6 +96,27 @@ def test_consent_in_an_old_code_page_is_seen(page: str, text: str) -> None:
     assert list(parse_subjects(text.encode()).excluded) == ["A"]
 
 
-@pytest.mark.parametrize("text", ["sujet;âge;consentement;remarques\nA;3;yes;ça va, déjà vu à Gênes\n"])
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("cp1254", "subject,rıza\nA,hayır\n"), ("cp1250", "subject,consimţământ\nA,nu\n"),
+        ("cp1250", "subject,consent,notes\nA,yes,wycofał zgodę\n"), ("cp1257", "subject,piekrišana\nA,nē\n"),
+        ("mac_roman", "subject,consent,notes\nA,yes,Einwilligung zurückgezogen\n"),
+        ("cp437", "subject,consent,Bemerkung\nA,yes,möchte gelöscht werden\n"),
+        ("cp850", "subject,consent,gelöscht\nA,yes,ja\n"), ("cp1251", "subject,consent,x\nA,yes,нет\n"),
+    ],
+)  # fmt: skip
+def test_letters_of_another_code_page_are_no_western_text(page: str, text: str) -> None:
+    with pytest.raises(InputError, match="not UTF-8.*Save it as UTF-8"):
+        parse_subjects(text.encode(page))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sujet;âge;consentement;remarques\nA;3;yes;ça va, déjà vu à Gênes\n",
+        "subject;Größe;notes\nA;n° 1;d’été – «où», 3 m², smörgås, coração\n",
+    ],
+)
 def test_an_old_code_page_of_the_west_is_read(text: str) -> None:
     assert not parse_subjects(text.encode("cp1252")).excluded

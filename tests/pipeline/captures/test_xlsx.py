@@ -6,9 +6,13 @@ import datetime
 import io
 import re
 import zipfile
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from openpyxl import Workbook
+from openpyxl.cell.rich_text import CellRichText, TextBlock
+from openpyxl.cell.text import InlineFont
 from openpyxl.styles import Font
 
 from mimicme.pipeline.captures import xlsx
@@ -281,12 +285,37 @@ def test_expressions_may_be_a_workbook_or_have_other_delimiters(tmp_path):
     )
 
 
-def test_a_row_that_is_struck_through_is_asked_about() -> None:
+def _struck(edit: Callable[[Any], None]) -> bytes:
     workbook = Workbook()
-    for row in (["subject", "consent"], ["S1", True], ["S2", True]):
+    for row in (["subject", "age", "consent"], ["S1", 30, True], ["S2", 31, "yes"]):
         workbook.active.append(row)
-    workbook.active["A3"].font = Font(strike=True)
+    edit(workbook.active)
     data = io.BytesIO()
     workbook.save(data)
+    return data.getvalue()
+
+
+def _cell(sheet: Any) -> None:
+    sheet["A3"].font = Font(strike=True)
+
+
+def _row(sheet: Any) -> None:
+    sheet.row_dimensions[3].font = Font(strike=True)
+
+
+def _part_of_a_text(sheet: Any) -> None:
+    sheet["C3"] = CellRichText("given, ", TextBlock(InlineFont(strike=True), "yes"))
+
+
+@pytest.mark.parametrize("edit", [_cell, _row, _part_of_a_text])
+def test_a_row_that_is_struck_through_is_asked_about(edit: Callable[[Any], None]) -> None:
     with pytest.raises(InputError, match=r"struck through.*seen lines 3.*`withdrawn`"):
-        parse_subjects(data.getvalue())
+        parse_subjects(_struck(edit))
+
+
+@pytest.mark.parametrize("at", ["B3", "B1", "A1"])
+def test_an_age_or_a_head_that_is_struck_through_says_nothing_of_a_person(at: str) -> None:
+    def edit(sheet: Any) -> None:
+        sheet[at].font = Font(strike=True)
+
+    assert not parse_subjects(_struck(edit)).excluded
