@@ -1,9 +1,10 @@
 """The second, judging maker of synthetic captures: `mimicme synth --maker people`.
 
-It never teaches: nothing in the product is tuned on it.  Its people differ by age, sex and habit (`ages`), their lips
-and lids touch (`contact`, `acting`), their skin is finer than the template (`relief`); teeth, tongue, eyeballs, hair,
-caps and collars are in their scans (`parts`), beards on demand (`beard`); lights drift (`lights`); the scanner joins
-what it sees (`views`).  The truth has, beside what `write_truth` of the first maker has:
+It is not there to teach; docs/measurements.md lists what was chosen with it in view all the same.  Its people differ by
+age, sex and habit (`ages`), their lips and lids touch (`contact`, `acting`), their skin is finer than the template
+(`relief`); teeth, tongue, eyeballs, hair, caps and collars are in their scans (`parts`), beards on demand (`beard`);
+lights drift (`lights`); the scanner joins what it sees (`views`).  The truth has, beside what `write_truth` of the
+first maker has:
 
     lips_closed (F,) bool      the lips touch along the whole slit
     lips (F, 4, k, 3) f4       mm: the upper lip's outer border, the lower lip's, the upper lip's edge, the lower's

@@ -141,10 +141,10 @@ def _write(
         writer.frame(row, result.vertices, result.pose, result.skin)
         first = result.number == tracker.neutral_number
         writer.measured(row, result.quality, first)
-        # an open mouth has a stiffness of its own, and is odd
-        mixed = stretching_decision(result.quality.landmarks_found)
-        if first and not personal and mixed and not tracker.neutral_oddity:
-            out.attrs[STRETCHING_DECISION] = mixed
+        if first and not personal:
+            mixed = stretching_decision(tracker.neutral_membrane, result.quality.landmarks_found)
+            if mixed:
+                out.attrs[STRETCHING_DECISION] = mixed
         if first and tracker.neutral_oddity:
             out.note(
                 row,

@@ -25,7 +25,8 @@ class FitTarget:
         weights: (l,) mm^2; 0 = absent.
         skin: (V,) factor of the correspondences' weights, less than 1 where the scan shows what is not skin
             (`skin.weights_of`); None where nothing is known of that.
-        held: what holds the coarse level besides, see forehead.py; None of a person's neutral.
+        held: what holds the coarse level besides: of a frame the person's own forehead (forehead.py), of a neutral that
+            takes on the person's proportions its found chin (found_chin.py); None of other neutrals.
     """
 
     scan: ScanTarget

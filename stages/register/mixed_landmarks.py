@@ -13,17 +13,19 @@ NEAR_HALF = 0.25
 """Share of found landmarks up to which nothing is said: a few that a file lacks bring no neutral over the half."""
 
 
-def stretching_decision(found_share: float) -> str:
-    """`which: why`, or nothing where all landmarks are found, or nearly all by hand.
+def stretching_decision(membrane: str, found_share: float) -> str:
+    """`which: why`; nothing where all landmarks are found, or nearly all by hand, or the mouth is open, which has a
+    stiffness of its own.
 
     Args:
+        membrane: the setting that the neutral was fitted with (`FittedNeutral.membrane`).
         found_share: share, 0 to 1, of the neutral's landmarks that a detector found; the others are by hand.
     """
-    if not NEAR_HALF < found_share < 1:
+    if membrane == "membrane" or not NEAR_HALF < found_share < 1:
         return ""
     # rounded away from the bound, so that the sentence never says 50 % of both sides
     found = min(max(round(100 * found_share), 1), 99)
-    if found_share > MOSTLY_FOUND:
+    if membrane == "membrane_found":
         found = max(found, round(100 * MOSTLY_FOUND) + 1)
         return (
             f"membrane_found: of the neutral's landmarks {found} % were found, the others are by hand. From half "

@@ -6,6 +6,7 @@ The template takes on the person's size, ears and proportions first; what the pe
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,9 +42,26 @@ AROUND_SHELLS = 3
 give the same mean error to 0.01 mm."""
 
 
-def fit_neutral(nobody: Person, frame: Frame) -> tuple[Registered, Person, Floats, str]:
-    """The registered neutral, the person it makes known, where its scan shows skin (V,), 0 to 1, and what speaks
-    against it as a neutral ("" if nothing does).
+class FittedNeutral(NamedTuple):
+    """A neutral that was fitted from the template.
+
+    Attributes:
+        registered: the frame.
+        person: whom it makes known.
+        skin: (V,) where its scan shows skin, 0 to 1.
+        oddity: what speaks against it as a neutral, "" if nothing does.
+        membrane: the setting whose stiffness against stretching it was fitted with; see `_membrane`.
+    """
+
+    registered: Registered
+    person: Person
+    skin: Floats
+    oddity: str
+    membrane: str
+
+
+def fit_neutral(nobody: Person, frame: Frame) -> FittedNeutral:
+    """The neutral of somebody, and what it tells.
 
     Args:
         nobody: of whom nothing is known (`Person.unknown`).
@@ -55,8 +73,9 @@ def fit_neutral(nobody: Person, frame: Frame) -> tuple[Registered, Person, Float
     scan = ScanTarget(transform(inverse(frame.pose), frame.vertices), frame.faces, colors=frame.colors)
     marks = FrameLandmarks.of(nobody, frame, scan)
     person = replace(nobody, rest=sized_template(setup, marks.points, marks.known))
-    membrane, has_proportions = _membrane(person, frame, marks)
-    person = replace(person, fitters=setup.generic_fitters(membrane))
+    membrane = _membrane(person, frame, marks)
+    has_proportions = membrane == "membrane_found"
+    person = replace(person, fitters=setup.generic_fitters(getattr(settings, membrane)))
     fitter = person.fitters.of(*marks.closed)
     weights = marks.agreeing(
         _weights(setup, frame, marks),
@@ -77,13 +96,20 @@ def fit_neutral(nobody: Person, frame: Frame) -> tuple[Registered, Person, Float
     skin = skin_share(person, rest + displacement, scan, None)
     target = replace(target, skin=weights_of(skin))
     if len(person.worn):  # it has been fitted to as if it were skin
-        again = fitter.coarse(rest, target, displacement, annealing[-AROUND_SHELLS:])
+        led = _led(setup, frame, target) if has_proportions else target
+        again = fitter.coarse(rest, led, displacement, annealing[-AROUND_SHELLS:])
         displacement += near_worn(rest, person.worn) * (again - displacement)
     displacement = fitted_fine(person, fitter, rest, target, displacement)
     fit = Fit(rest, displacement, target, marks.known, as_bytes(skin), marks.surely_open)
     found = stabilised(person, fitter, frame, frame.pose, fit)
-    odd = oddity(marks.shown, setup.template.landmarks(), found.quality, bare_about_mouth(setup, skin))
-    return found, person.found(frame, found), skin, odd
+    odd = oddity(
+        marks.shown,
+        setup.template.landmarks(),
+        found.quality,
+        bare_about_mouth(setup, skin),
+        mouth_open=membrane == "membrane",
+    )
+    return FittedNeutral(found, person.found(frame, found), skin, odd, membrane)
 
 
 def _weights(setup: Setup, frame: Frame, marks: FrameLandmarks) -> Floats:
@@ -97,16 +123,22 @@ def _weights(setup: Setup, frame: Frame, marks: FrameLandmarks) -> Floats:
     return np.where(frame.detected, marks.weights * share, marks.weights)
 
 
-def _membrane(person: Person, frame: Frame, marks: FrameLandmarks) -> tuple[float, bool]:
-    """Stiffness against stretching (mm^-2) by where the landmarks come from, and whether the template is to take on the
-    person's proportions."""
+def _membrane(person: Person, frame: Frame, marks: FrameLandmarks) -> str:
+    """Which setting is the stiffness against stretching: `membrane` of an open mouth, and else, by where the landmarks
+    come from, `membrane_neutral`, or `membrane_found`, with which the template takes on the person's proportions."""
     setup, known = person.setup, marks.known
     points = np.where(known[:, None], marks.points, np.nan)
     if mouth_opening(points, setup.levels.fine.landmarks @ person.rest) > OPEN_MOUTH:
-        return setup.settings.membrane, False  # an open mouth has stretched the skin
+        return "membrane"  # an open mouth has stretched the skin
     if known.any() and frame.detected[known].mean() > MOSTLY_FOUND:
-        return setup.settings.membrane_found, True
-    return setup.settings.membrane_neutral, False
+        return "membrane_found"
+    return "membrane_neutral"
+
+
+def _led(setup: Setup, frame: Frame, target: FitTarget) -> FitTarget:
+    """The same target, led by the frame's chin, where that was found and the scan shows skin (`target.skin`)."""
+    skin = np.ones(len(setup.template.vertices)) if target.skin is None else target.skin
+    return replace(target, held=leading_chin(setup, frame, skin))
 
 
 def _coarse(
@@ -128,7 +160,7 @@ def _coarse(
     free = weights_of(skin_share(person, rest + start, target.scan, None))
     target = replace(target, skin=free)
     if has_proportions:
-        target = replace(target, held=leading_chin(setup, frame, free))
+        target = _led(setup, frame, target)
     rest, start, annealing = _with_ears_placed(setup, fitter, rest, start, target, free, annealing)
     if has_proportions:
         rest, start = in_proportion(setup, rest, start, free)

@@ -34,14 +34,17 @@ OPEN_MOUTH = 0.2
 """Opening of the mouth, in its widths, from which on a frame is no neutral, even if the sequence has no better one."""
 
 
-def oddity(landmarks: Floats, reference: Floats, quality: Quality, bare: bool = True) -> str:
+def oddity(
+    landmarks: Floats, reference: Floats, quality: Quality, bare: bool = True, *, mouth_open: bool = False
+) -> str:
     """What speaks against a frame as its subject's neutral; landmarks (68, 3), NaN absent, and the template's.
 
     Args:
         bare: whether the skin about the mouth shows; else its width is a guess, and nothing is said of a smile.
+        mouth_open: whether the fit took the mouth for open, by a reference of the person's size (`mouth_opening`).
     """
     odd = []
-    if mouth_opening(landmarks, reference) > OPEN_MOUTH:
+    if mouth_open:
         odd.append("its mouth is open")
     elif _mouth_moved(landmarks, reference) > 0:
         odd.append("its mouth is not at rest")

@@ -45,6 +45,7 @@ class SequenceTracker:
         person: what is known of the subject by now.
         neutral_number: of the frame that became the neutral; None where none has.
         neutral_oddity: what speaks against it as a neutral, "" if nothing does.
+        neutral_membrane: the setting whose stiffness against stretching it was fitted with; "" while there is none.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class SequenceTracker:
         )
         self.neutral_number: int | None = None
         self.neutral_oddity = ""
+        self.neutral_membrane = ""
         self._previous: Previous | None = None
 
     @property
@@ -136,7 +138,9 @@ class SequenceTracker:
             FrameRejected: one of the reasons of rejection.py.
         """
         if self.neutral is None:
-            found, self.person, skin, self.neutral_oddity = fit_neutral(self.person, frame)
+            found, self.person, skin, self.neutral_oddity, self.neutral_membrane = fit_neutral(
+                self.person, frame
+            )
             self.neutral_number = frame.number
         else:
             before = self._previous

@@ -86,6 +86,101 @@ def test_skin_that_shines_and_white_that_goes_on_are_not_believed():
     assert white_end(drawn(almond(HALF + 7)), SEEN, marks, 0)[1] < 0.1  # 7 mm beyond: of something else
 
 
+DARK_SKIN = (85, 60, 45)
+CASTS = {"none": (1, 1, 1), "warm": (1, 0.92, 0.75), "cool": (0.86, 0.95, 1)}
+
+
+def of_skin(colour, cast="none"):
+    """(120, 160, 3) a picture of an eye in skin of a colour, in light of a cast."""
+    noise = drawn(almond()) - np.array(SKIN, np.float32)
+    skin = np.abs(noise).max(axis=2, keepdims=True) < 12
+    return np.where(skin, noise + np.array(colour, np.float32), drawn(almond())) * np.array(
+        CASTS[cast], np.float32
+    )
+
+
+def stroked(picture, shapes, colour):
+    """The picture with shapes (k, 2) px filled in a colour, their borders mixed."""
+    big = cv2.resize(picture, (640, 480), interpolation=cv2.INTER_NEAREST)
+    for shape in shapes:
+        cv2.fillPoly(big, [np.rint(4 * np.array(shape)).astype(np.int32)], colour)
+    return cv2.resize(big, (160, 120), interpolation=cv2.INTER_AREA)
+
+
+def wing(mm, marks, outer):
+    """(3, 2) px of a wing that goes on so far beyond an eye's outer corner, up and tapered, 3 mm high at the corner."""
+    out = np.sign((marks[outer] - marks[3 - outer])[0])
+    return marks[outer] + np.array([[-out, 1.5], [-out, -1.5], [mm * out, -mm / 3]]) * PIXELS_PER_MM
+
+
+def goes_out(picture, marks, outer, true):
+    """mm that an outer corner at (2,) px would go beyond the true one, as far as it is believed."""
+    place, evidence = white_end(picture, SEEN, marks, outer)
+    away = marks[outer] + evidence * (place - marks[outer])
+    return float((away - true[outer])[0] * np.sign(true[outer] - true[3 - outer])[0] / PIXELS_PER_MM)
+
+
+@pytest.mark.parametrize("cast", CASTS)
+@pytest.mark.parametrize("skin", [SKIN, DARK_SKIN])
+def test_an_eye_in_dark_skin_or_coloured_light_ends_where_its_white_does(skin, cast):
+    true = almond()
+    short = true.copy()
+    short[0, 0] += 2 * PIXELS_PER_MM
+    place, evidence = white_end(of_skin(skin, cast), SEEN, short, 0)
+    assert evidence > 0.9
+    assert np.linalg.norm(place - true[0]) < PIXELS_PER_MM
+
+
+@pytest.mark.parametrize("cast", CASTS)
+@pytest.mark.parametrize("skin", [SKIN, DARK_SKIN])
+@pytest.mark.parametrize("colour", [(40, 38, 42), (30, 28, 30), (60, 70, 110)])
+def test_a_wing_of_make_up_is_no_white(colour, skin, cast):
+    """It goes 1.5 to 8 mm on beyond the eye, without skin's hue."""
+    marks = almond()
+    for outer in (0, 3):
+        for mm in (1.5, 3.0, 5.0, 8.0):
+            light = np.array(CASTS[cast]) * (1 if skin == SKIN else 0.8)
+            made_up = stroked(
+                of_skin(skin, cast), [wing(mm, marks, outer)], tuple(float(c) for c in colour * light)
+            )
+            assert goes_out(made_up, marks, outer, marks) < 0.6, (outer, mm)
+
+
+def test_lashes_are_no_white():
+    """Of the upper lid, beyond the corner, and those of an eye that is shut."""
+    marks = almond()
+    foot = marks[0] + np.array([1.0, -1.0]) * PIXELS_PER_MM
+    lashes = [
+        [
+            foot + [k, -k / 2],
+            foot + [k + 2, -k / 2 - 1],
+            foot + [k / 2 - 3.5 * PIXELS_PER_MM, k - 1.5 * PIXELS_PER_MM],
+        ]
+        for k in range(5)
+    ]
+    assert goes_out(stroked(drawn(marks), lashes, (38, 34, 33)), marks, 0, marks) < 0.6
+    line = np.concatenate([marks[[0, 4, 3]], marks[[3, 4, 0]] + [0, 4.0]])
+    skin = np.clip(np.array(SKIN) + np.random.default_rng(1).normal(0, 1.5, (120, 160, 3)), 0, 255)
+    narrow = marks.copy()
+    narrow[:, 1] += 4.0
+    place, evidence = white_end(stroked(skin.astype(np.float32), [line], (38, 36, 37)), SEEN, narrow, 0)
+    assert evidence < 0.1
+
+
+def test_white_in_the_shade_of_a_corner_is_white():
+    """At 0.6 of the skin's brightness, where the other end is bright."""
+    true = almond()
+    picture, x = drawn(true), np.arange(160)
+    shade = np.clip((x - true[0, 0]) / (6 * PIXELS_PER_MM), 0, 1)
+    eye = np.abs(picture - np.array(SKIN)).max(axis=2) > 12
+    picture[eye] *= (0.57 + 0.43 * shade)[None, :, None].repeat(120, axis=0)[eye]
+    short = true.copy()
+    short[0, 0] += 2 * PIXELS_PER_MM
+    place, evidence = white_end(picture, SEEN, short, 0)
+    assert evidence > 0.9
+    assert np.linalg.norm(place - true[0]) < PIXELS_PER_MM
+
+
 def flat_face():
     """A flat scan, mm, with two eyes in the colours of its vertices; its true points (68, 3), NaN but for the eyes."""
     picture = drawn(almond())

@@ -10,6 +10,7 @@ import pytest
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.landmarks import CHIN_LINE
 from mimicme.stages.register import neutral_fit
+from mimicme.stages.register.fit import Fitter
 from mimicme.stages.register.found_chin import COUNTS, leading_chin
 
 LOWER_MM, BELOW_MM = 9.0, -50.0
@@ -72,6 +73,27 @@ def chin_off(dome, frame, truth) -> float:
 def test_a_found_chin_leads_where_nothing_else_holds_the_jaw(dome, frame):
     alone = chin_off(dome, without_chin(frame), frame.landmarks)
     assert chin_off(dome, frame, frame.landmarks) < 0.7 * alone
+
+
+def test_a_found_chin_leads_around_what_is_worn_too(dome, frame, monkeypatch):
+    """There the coarse level is fitted once more, as if what is worn had no surface."""
+    vertices = dome.template().vertices
+    worn = np.flatnonzero(vertices[:, 1] > 70)
+    led: list[np.ndarray] = []
+    coarse = Fitter.coarse
+    monkeypatch.setattr(
+        Fitter,
+        "coarse",
+        lambda self, rest, target, *rest_of: (
+            led.append(np.zeros(0) if target.held is None else target.held.weights)
+            or coarse(self, rest, target, *rest_of)
+        ),
+    )
+    tracker = dome.tracker()
+    monkeypatch.setattr(type(tracker.setup.anatomy.skin), "worn", lambda *_: worn)
+    tracker.register(frame)
+    assert np.array_equal(tracker.person.worn, worn) and len(led) == 3
+    assert all((weights > 0).all() and len(weights) for weights in led)
 
 
 def test_where_most_points_are_by_hand_a_found_chin_says_nothing(dome, frame, monkeypatch):

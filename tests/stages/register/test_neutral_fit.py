@@ -10,7 +10,10 @@ import pytest
 
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import transform
+from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 from mimicme.stages.register.levels import Levels
+from mimicme.stages.register.mixed_landmarks import STRETCHING_DECISION
+from mimicme.stages.register.neutrality import OPEN_MOUTH, mouth_opening
 from mimicme.stages.register.settings import RegisterSettings
 
 
@@ -78,6 +81,54 @@ def test_points_by_hand_are_followed_as_ever_whatever_a_detector_is_told(dome):
     wide = replace(most, landmarks=marks)
     a, b = (dome.tracker(settings=settings).register(wide).vertices for settings in told)
     np.testing.assert_array_equal(a, b)
+
+
+EYES = np.arange(36, 48)
+
+
+def mouth_opened(marks, by_mm, size=1.0):
+    """(68, 3) landmarks of a head of that size, its lower lip lower by so much on the template's."""
+    lowered = marks.copy()
+    lowered[[65, 66, 67, 55, 56, 57, 58, 59], 1] -= by_mm
+    return size * lowered
+
+
+@pytest.mark.parametrize(
+    ("size", "by_mm", "membrane"), [(1.3, 5.5, "membrane_neutral"), (0.75, 9.5, "membrane")]
+)
+def test_what_a_mouth_is_called_is_what_it_was_fitted_as(dome, size, by_mm, membrane):
+    """In widths of the template's mouth, which is not of the person's size, both would be the other."""
+    frame, marks = dome.frame(0, 0.0), dome.template().landmarks()
+    of_mine = mouth_opening(mouth_opened(marks, by_mm), marks)
+    of_the_template = mouth_opening(mouth_opened(marks, by_mm, size), marks)
+    assert (of_mine > OPEN_MOUTH) == (membrane == "membrane") != (of_the_template > OPEN_MOUTH)
+    frame = replace(
+        frame, vertices=size * frame.vertices, landmarks=mouth_opened(frame.landmarks, by_mm, size)
+    )
+    tracker = dome.tracker()
+    tracker.register(frame)
+    assert tracker.neutral_membrane == membrane
+    assert ("mouth is open" in tracker.neutral_oddity) == (membrane == "membrane")
+
+
+@pytest.mark.parametrize("expression", ["calm", "smile", "open"])
+def test_how_a_neutral_resists_stretching_is_said_of_a_smile_too_but_not_of_an_open_mouth(
+    dome, tmp_path, expression
+):
+    # of a scan without colours found eyes say nothing of an expression
+    by_hand = np.isin(np.arange(68), EYES)
+    frame = replace(dome.frame(0, 0.0), detected=~by_hand)
+    marks = frame.landmarks.copy()
+    if expression == "open":
+        marks = mouth_opened(marks, 14.0)
+    elif expression == "smile":
+        marks[[48, 60]] += [-5, 5, 0]
+        marks[[54, 64]] += [5, 5, 0]
+    task = dome.quick_task(tmp_path, [replace(frame, landmarks=marks)])
+    with RegisteredCheckpoint(dome.made(task, tmp_path / "register.h5")) as made:
+        said, (status,) = made.attrs.get(STRETCHING_DECISION, ""), made.statuses
+    assert ("neutral-odd" in status.note) == (expression != "calm")
+    assert said.startswith("membrane_found: ") if expression != "open" else not said
 
 
 def test_where_on_the_ridge_of_the_nose_a_detector_sees_points_does_not_matter_to_the_neutral(dome):

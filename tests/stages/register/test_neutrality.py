@@ -104,6 +104,7 @@ def test_an_odd_neutral_is_told(dome):
     pout[[48, 60]] += [5, -2, 2]
     pout[[54, 64]] += [-5, -2, 2]
     assert oddity(smile, marks, quality) == "its mouth seems to smile"
+    assert oddity(smile, marks, quality, mouth_open=True) == "its mouth is open"
     assert oddity(marks, smile, quality) == ""
     assert oddity(pout, marks, quality) == ""
     turn = np.eye(4)
