@@ -133,7 +133,7 @@ def _write(
     personal: bool,
 ) -> None:
     """Write the registered frames of a whole sequence, by row, and the neutral if it was found here."""
-    from mimicme.stages.register.mixed_landmarks import STRETCHING_DECISION, stretching_decision
+    from mimicme.stages.register.mixed_landmarks import stretching_decision
 
     writer = RegisteredWriter(out, vertex_count)
     writer.begin_figures()
@@ -142,9 +142,7 @@ def _write(
         first = result.number == tracker.neutral_number
         writer.measured(row, result.quality, first)
         if first and not personal:
-            mixed = stretching_decision(tracker.neutral_membrane, result.quality.landmarks_found)
-            if mixed:
-                out.attrs[STRETCHING_DECISION] = mixed
+            writer.stretching(stretching_decision(tracker.neutral_membrane, result.quality.landmarks_found))
         if first and tracker.neutral_oddity:
             out.note(
                 row,

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 VERTICES, POSE, SKIN_SEEN = "vertices", "pose", "skin_seen"
 _NEUTRAL, _DETECTOR_OFFSET, _PERSONAL = "neutral", "detector_offset", "personal_template"
+STRETCHING_DECISION = "stretching_decision"
 _WORN, _CHECKS = "worn", "checks"
 EXPECTED = ("expected_error", "expected_error_low", "expected_error_high")
 """Figures of what a frame's correspondence error is likely to be, and the ends of its interval, mm."""
@@ -254,6 +255,11 @@ class RegisteredWriter:
     def begin_figures(self) -> None:
         """Make room for what is measured; call before `measured`."""
         self._figures = {name: self._out.figure(name, unit) for name, unit in UNITS.items()}
+
+    def stretching(self, decision: str) -> None:
+        """Write how the neutral resisted stretching, and why, if there is anything to say; see `mixed_landmarks`."""
+        if decision:
+            self._out.attrs[STRETCHING_DECISION] = decision
 
     def neutral(
         self,

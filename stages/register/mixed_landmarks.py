@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from mimicme.stages.register.neutral_fit import MOSTLY_FOUND
 
-STRETCHING_DECISION = "stretching_decision"
 NEAR_HALF = 0.25
 """Share of found landmarks up to which nothing is said: a few that a file lacks bring no neutral over the half."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mimicme.pipeline.run.wordings import wordings
-from mimicme.stages.register.mixed_landmarks import STRETCHING_DECISION, stretching_decision
+from mimicme.stages.register.checkpoint import STRETCHING_DECISION
+from mimicme.stages.register.mixed_landmarks import stretching_decision
 
 
 @pytest.mark.parametrize("share", [0.0, 1 / 68, 0.25, 1.0])
