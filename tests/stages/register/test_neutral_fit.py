@@ -10,9 +10,8 @@ import pytest
 
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import transform
-from mimicme.stages.register.checkpoint import RegisteredCheckpoint
+from mimicme.stages.register.checkpoint import STRETCHING_DECISION, RegisteredCheckpoint
 from mimicme.stages.register.levels import Levels
-from mimicme.stages.register.mixed_landmarks import STRETCHING_DECISION
 from mimicme.stages.register.neutrality import OPEN_MOUTH, mouth_opening
 from mimicme.stages.register.settings import RegisterSettings
 
