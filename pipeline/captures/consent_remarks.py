@@ -58,6 +58,11 @@ _OUT = re.compile(
     r"|(?:^|_)exercis[^_]*_(?:[^_]+_){0,3}right_(?:to|of)_(?:withdr|revo|eras|be_forg)"
     r"|(?:not|n_?t|nicht|non|niet|nie|no)_(?:want|wish|mochte|will|vuole|quiere|wil|chce)[^_]*_(?:[^_]+_){0,2}"
     r"(?:particip|partecip|teilnehm|mitmach|deelnem|take_part)"
+    r"|(?:^|_)lehnte?(?:_[^_]+){0,4}?_ab(?=_|$)"
+    # of a scan too, but alone of nothing else than the subject
+    r"|^(?:(?:has_|hat_|was_|is_)?(?:excluded?|expired|ineligible|embargo(?:ed)?|abgebrochen|ausgeschieden)"
+    r"|nekade|avslog)$"
+    rf"|{any_of('未签署', '未簽署')}"
     rf"|{any_of('撤回', '撤销同意', '退出', '不同意', '철회', 'отозва', 'відклика', 'ανακάλεσ', '탈퇴')}"
 )
 # only that somebody was told of it, or has it; who has used it has left

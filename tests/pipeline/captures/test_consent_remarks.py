@@ -56,6 +56,8 @@ _OUT = {
         "must not be published", "do not publish photos of her face", "delete data", "delete participant's data",
         "Daten löschen", "Löschung beantragt", "erasure requested", "no longer wants to participate",
         "toestemming ingetrokken", "wycofał zgodę", "odvolal souhlas", "retiró su consentimiento", "退出",
+        "lehnt ab", "lehnte die Teilnahme ab", "未签署同意书", "nekade", "avslog", "excluded", "expired",
+        "hat abgebrochen",
         "will nicht mehr teilnehmen", "ne veut plus participer", "s'est retirée de l'étude", "она отозвала согласие",
         "informed of right to withdraw; withdrew", "not withdrawn; later withdrew consent", "she dropped out",
         "dropped out after session 1", "please delete scan 2, and delete all data", "declined to continue",
